@@ -1,0 +1,50 @@
+"""A request and a reply at a door: bytes and headers, without a socket."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request as it arrived.
+
+    `target` is the raw request target (path and query, still percent-encoded): SigV4 signs it as sent.
+    Header names are lower-case, in order of arrival, duplicates kept. `peer` is the client's address.
+    """
+
+    method: str
+    target: str
+    headers: Headers
+    body: bytes = b""
+    peer: str = ""
+
+    @property
+    def path(self) -> str:
+        """The raw path, without the query."""
+        return self.target.partition("?")[0]
+
+    @property
+    def query(self) -> str:
+        """The raw query, without the question mark."""
+        return self.target.partition("?")[2]
+
+    def header(self, name: str) -> str | None:
+        """Return the first value of a header (lower-case name), or None."""
+        return next((value for key, value in self.headers if key == name), None)
+
+    def header_values(self, name: str) -> Sequence[str]:
+        """Return all values of a header, in order of arrival."""
+        return [value for key, value in self.headers if key == name]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP reply. Content-Length and Date are the server's to add."""
+
+    status: int
+    body: bytes = b""
+    headers: Headers = field(default=())

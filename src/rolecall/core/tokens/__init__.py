@@ -1,0 +1,1 @@
+"""Service-account tokens: split, read, choose the key, verify in numbered steps."""

@@ -1,0 +1,168 @@
+"""One port for every AWS client: guard, route, authenticate, authorise, act, answer.
+
+Signed requests are routed by the service in their credential scope (any region is accepted: a client with an
+endpoint override signs its own), unsigned ones by ``Action`` or path. Every answer carries a request id, and
+every error has the shape that the client of that service parses.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from rolecall.core.exchange import Reply, Request
+from rolecall.daemons.local_aws import wire as query
+from rolecall.daemons.local_aws.authenticate import authenticate, missing, unreadable
+from rolecall.daemons.local_aws.authorize import authorize
+from rolecall.daemons.local_aws.faces import Face, Reading
+from rolecall.daemons.local_aws.guard import Guard
+from rolecall.daemons.local_aws.operations import Answer, Call, World
+from rolecall.daemons.local_aws.principals import Principal
+from rolecall.daemons.server import wire as rest
+from rolecall.edges import entropy
+from rolecall.edges.aws.sigv4 import SignatureFault, Signed, parse_authorization
+from rolecall.edges.clock import Clock
+from rolecall.edges.store.sqlite import Database
+from rolecall.errors import BadInput, Refused, RolecallError, ServiceError, Upstream
+
+log = logging.getLogger("rolecall.plane")
+
+OpenPage = Callable[[Request], Reply | None]
+"""Answers a GET that needs no signature (discovery, keys, readiness), or None for any other path."""
+
+
+class Front:
+    """Answers every request of the plane's port."""
+
+    def __init__(
+        self, *, guard: Guard, faces: Mapping[str, Face], open_pages: OpenPage, database: Database, clock: Clock, world: World
+    ) -> None:
+        self._guard = guard
+        self._faces = faces
+        self._open_pages = open_pages
+        self._database = database
+        self._clock = clock
+        self._world = world
+
+    async def answer(self, request: Request) -> Reply:
+        """Return the reply to any request; never raises for what a client sent."""
+        refused = self._guard.refuse(request)
+        if refused is not None:
+            return refused
+        page = self._open_pages(request)
+        if page is not None:
+            return page
+        request_id = entropy.uuid4()
+        render_error = _error_writer(request)
+        started = self._clock.monotonic()
+        name, who, status = "-", "-", 500
+        try:
+            face, signed = self._route(request)
+            render_error = face.error
+            reading = face.read(request)
+            name = reading.operation.action
+            principal = await self._authenticated(request, signed, face, reading)
+            who = "anonymous" if principal is None else _arn(principal)
+            reply = await self._carry_out(request, face, reading, principal, request_id)
+        except RolecallError as fault:
+            reply = render_error(_as_service_error(fault), request_id)
+            name, who = f"{name} {_as_service_error(fault).code}", who
+        except Exception:
+            log.exception("plane.failed", extra={"fields": {"operation": name, "request_id": request_id}})
+            failure = ServiceError("InternalFailure", "The request failed inside rolecall dev; its log has the cause.", status=500)
+            reply = render_error(failure, request_id)
+        status = reply.status
+        log.info(
+            "plane.answered",
+            extra={
+                "fields": {
+                    "operation": name,
+                    "caller": who,
+                    "status": status,
+                    "request_id": request_id,
+                    "ms": round((self._clock.monotonic() - started) * 1000, 1),
+                }
+            },
+        )
+        return reply
+
+    def _route(self, request: Request) -> tuple[Face, Signed | None]:
+        """Return the service and what the request says of its signature; raises `ServiceError`."""
+        try:
+            signed = parse_authorization(request)
+        except SignatureFault as fault:
+            face = self._faces[_unsigned_service(request)]
+            raise unreadable(face.codes, fault) from None
+        service = signed.service if signed else _unsigned_service(request)
+        face_or_none = self._faces.get(service)
+        if face_or_none is None:
+            raise ServiceError(
+                "NotImplemented",
+                f"rolecall dev has no {service}: it serves {', '.join(sorted(self._faces))}",
+                status=501,
+            )
+        return face_or_none, signed
+
+    async def _authenticated(
+        self, request: Request, signed: Signed | None, face: Face, reading: Reading
+    ) -> Principal | None:
+        if reading.operation.unsigned:
+            return None
+        if signed is None:
+            raise missing(face.codes)
+        now = self._clock.now()
+        return await self._database.run(lambda tx: authenticate(tx, request, signed, face.codes, now))
+
+    async def _carry_out(
+        self, request: Request, face: Face, reading: Reading, principal: Principal | None, request_id: str
+    ) -> Reply:
+        operation = reading.operation
+        call = Call(self._world, request, reading.params(), principal, self._clock.now(), request_id)
+        if operation.gather is not None:
+            call = replace(call, gathered=await operation.gather(call))
+
+        def judge_and_act(tx: sqlite3.Connection) -> Answer:
+            if not operation.open:
+                authorize(tx, call, operation.action, operation.target(call), face.denied)
+            return operation.act(tx, call) if operation.act is not None else {}
+
+        answer = await self._database.run(judge_and_act)
+        if operation.later is not None:
+            answer = await operation.later(call, answer)
+        return reading.render(answer, request_id)
+
+
+def _unsigned_service(request: Request) -> str:
+    """Return which service a request without a readable signature means: by path, else STS."""
+    if request.path.startswith("/_rolecall/"):
+        return "rolecall"
+    if request.path.endswith("/assume-role-for-pod-identity"):
+        return "eks-auth"
+    return "eks" if request.path.startswith("/clusters") else "sts"
+
+
+def _error_writer(request: Request) -> Callable[[ServiceError, str], Reply]:
+    """Return how to write an error before the service is known: JSON to whoever speaks JSON, else XML."""
+    kind = request.header("content-type") or ""
+    return rest.render_error if "json" in kind or request.path != "/" else query.render_error
+
+
+def _as_service_error(fault: RolecallError) -> ServiceError:
+    """Return an error of ours as AWS would word it."""
+    if isinstance(fault, ServiceError):
+        return fault
+    if isinstance(fault, Refused):
+        return ServiceError("AccessDenied", fault.message, status=403, hint=fault.hint)
+    if isinstance(fault, BadInput):
+        return ServiceError("ValidationError", fault.message, status=400, hint=fault.hint)
+    if isinstance(fault, Upstream):
+        return ServiceError("ServiceUnavailable", fault.message, status=503, hint=fault.hint)
+    return ServiceError("InternalFailure", fault.message, status=500, hint=fault.hint)
+
+
+def _arn(principal: Principal) -> str:
+    return principal.name if not hasattr(principal, "arn") else principal.arn
+
+

@@ -1,0 +1,103 @@
+"""Role sessions: issued here, kept until they expire, forgotten a day later."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from rolecall.core.credentials import Credentials
+from rolecall.core.names import RoleArn
+from rolecall.core.session import SessionSpec
+from rolecall.daemons.local_aws import ids
+from rolecall.daemons.local_aws.iam.records import Role
+from rolecall.daemons.local_aws.operations import World
+
+_KEPT_AFTER_EXPIRY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A new session: its credentials, and what it is called."""
+
+    credentials: Credentials
+    role: RoleArn
+    role_id: str
+    session_name: str
+
+    @property
+    def arn(self) -> str:
+        """The session's ARN."""
+        return self.role.session(self.session_name)
+
+    @property
+    def assumed_role_id(self) -> str:
+        """``AROA…:session-name``."""
+        return f"{self.role_id}:{self.session_name}"
+
+    def answer(self) -> dict[str, object]:
+        """Return ``Credentials`` and ``AssumedRoleUser`` as STS's output shapes have them."""
+        return {
+            "Credentials": {
+                "AccessKeyId": self.credentials.access_key_id,
+                "SecretAccessKey": self.credentials.secret_access_key.reveal(),
+                "SessionToken": self.credentials.session_token.reveal(),
+                "Expiration": self.credentials.expires_at,
+            },
+            "AssumedRoleUser": {"AssumedRoleId": self.assumed_role_id, "Arn": self.arn},
+        }
+
+
+def mint(
+    tx: sqlite3.Connection,
+    world: World,
+    role: Role,
+    spec: SessionSpec,
+    now: float,
+    *,
+    federated: Mapping[str, str] | None = None,
+) -> Minted:
+    """Issue a session of `role`, whatever policies say: the caller has judged.
+
+    It lives `spec.duration` seconds, or shorter where the plane was started with a cap. A role tag is
+    carried where no session tag has its name.
+    """
+    seconds = min(spec.duration, world.max_session_seconds or spec.duration)
+    expires_at = float(int(now)) + seconds
+    secret, token = ids.secret_key(), ids.session_token()
+    access_key_id = ids.unique_id("ASIA")
+    named = {key.lower() for key in spec.tags}
+    tags = {key: value for key, value in role.tags.items() if key.lower() not in named} | dict(spec.tags)
+    tx.execute("DELETE FROM sessions WHERE expires_at < ?", (now - _KEPT_AFTER_EXPIRY,))
+    tx.execute(
+        "INSERT INTO sessions (access_key_id, secret, token_digest, role_arn, role_id, name, tags, transitive_keys,"
+        " source_identity, federated, issued_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            access_key_id,
+            secret.reveal(),
+            token.digest(),
+            str(role.arn),
+            role.role_id,
+            spec.name,
+            _json(tags),
+            _json(sorted(spec.transitive_keys)),
+            spec.source_identity,
+            _json(dict(federated or {})),
+            now,
+            expires_at,
+        ),
+    )
+    credentials = Credentials(
+        access_key_id=access_key_id,
+        secret_access_key=secret,
+        session_token=token,
+        expires_at=expires_at,
+        account=role.arn.account,
+    )
+    return Minted(credentials, role.arn, role.role_id, spec.name)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

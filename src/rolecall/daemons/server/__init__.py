@@ -1,0 +1,1 @@
+"""The product's server: associations and EKS Auth."""

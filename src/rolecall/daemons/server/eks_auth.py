@@ -1,0 +1,114 @@
+"""EKS Auth: AssumeRoleForPodIdentity, wired from the rooms of Pod Identity.
+
+gather (cluster, keys, pod, association) → identify → decide → issue. What AWS calls each failure is the table
+here; the operator reads the real reason in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from rolecall.core.grant import Grant
+from rolecall.core.names import ClusterName, Namespace, ServiceAccountName
+from rolecall.core.records import Association, ClusterFacts, PodFacts
+from rolecall.core.source import Ask, Issued, Source, decided
+from rolecall.core.tokens.keys import Keyset
+from rolecall.errors import BadToken, Refused, ServiceError
+from rolecall.mechanisms.pod_identity.decide import Facts, decide
+from rolecall.mechanisms.pod_identity.identify import identify
+from rolecall.mechanisms.pod_identity.issue import Assume, issue
+
+log = logging.getLogger("rolecall.eks_auth")
+
+# EKS Auth API Reference and observed texts (landscape.md §2.1). All of these are final for the agent.
+_NO_ASSOCIATION = "The token included in the request has no service account role association for it."
+_UNAUTHORIZED = "Unauthorized Exception! EKS does not have permissions to assume the associated role."
+
+
+class World(Protocol):
+    """What EKS Auth gathers before it judges."""
+
+    async def cluster(self, name: ClusterName) -> ClusterFacts | None:
+        """Return a cluster."""
+        ...
+
+    async def keys(self, cluster: ClusterFacts, kid: str | None) -> Keyset:
+        """Return the keys of the cluster's issuer; raises `Upstream` where they cannot be had."""
+        ...
+
+    async def pod(self, cluster: ClusterName, uid: str) -> PodFacts | None:
+        """Return a pod by its UID."""
+        ...
+
+    async def association(
+        self, cluster: ClusterName, namespace: Namespace, service_account: ServiceAccountName
+    ) -> Association | None:
+        """Return the association of a service account."""
+        ...
+
+    def now(self) -> float:
+        """Return the time, in seconds since the epoch."""
+        ...
+
+    def session_id(self) -> str:
+        """Return a fresh UUID."""
+        ...
+
+
+def eks_auth(world: World, assume: Assume) -> Source:
+    """Return the source behind AssumeRoleForPodIdentity. It raises `ServiceError` with EKS Auth's codes."""
+
+    async def gather(ask: Ask) -> Facts:
+        assert ask.cluster is not None
+        assert ask.token is not None
+        cluster = await world.cluster(ask.cluster)
+        if cluster is None:
+            raise ServiceError("ResourceNotFoundException", f"No cluster found for name: {ask.cluster}.", status=404)
+        keys = await world.keys(cluster, None)
+        caller = identify(ask.token, cluster=cluster, keys=keys, now=world.now())
+        claims = caller.claims
+        assert claims.kubernetes is not None
+        assert claims.kubernetes.pod_uid is not None
+        return Facts(
+            cluster=cluster,
+            caller=caller,
+            pod=await world.pod(cluster.name, claims.kubernetes.pod_uid),
+            association=await world.association(
+                cluster.name, claims.kubernetes.namespace, claims.kubernetes.service_account
+            ),
+            session_id=world.session_id(),
+        )
+
+    async def hand_out(ask: Ask, facts: Facts, grant: Grant) -> Issued:
+        assert facts.association is not None, "decide refuses where there is none"
+        return await issue(grant, facts.association, assume)
+
+    source = decided(gather, decide, hand_out)
+
+    async def answered(ask: Ask) -> Issued:
+        try:
+            return await source(ask)
+        except BadToken as fault:
+            raise _token_error(fault) from None
+        except Refused as fault:
+            log.warning("eks_auth.refused", extra={"fields": {"reason": fault.refusal.reason, "why": fault.message}})
+            raise _refusal_error(fault) from None
+        except ServiceError as fault:
+            if fault.code != "AccessDenied":
+                raise
+            log.warning("eks_auth.refused", extra={"fields": {"reason": "trust-mismatch", "why": fault.message}})
+            raise ServiceError("AccessDeniedException", _UNAUTHORIZED, hint=fault.message) from None
+
+    return answered
+
+
+def _token_error(fault: BadToken) -> ServiceError:
+    code = "ExpiredTokenException" if fault.reason == "expired" else "InvalidTokenException"
+    return ServiceError(code, fault.message, hint=fault.hint)
+
+
+def _refusal_error(fault: Refused) -> ServiceError:
+    if fault.refusal.reason == "no-association":
+        return ServiceError("ResourceNotFoundException", _NO_ASSOCIATION, status=404, hint=fault.message)
+    return ServiceError("InvalidTokenException", f"The token included in the request is not valid: {fault.message}.")

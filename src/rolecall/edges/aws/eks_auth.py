@@ -1,0 +1,149 @@
+"""EKS Auth as a Source: one AssumeRoleForPodIdentity call for an Ask, signed with the node's credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from rolecall.core.backoff import delays
+from rolecall.core.exchange import Request
+from rolecall.core.names import ClusterName
+from rolecall.core.secrets import Secret
+from rolecall.core.source import Ask, Issued
+from rolecall.edges.aws.node_credentials import NodeCredentials
+from rolecall.edges.aws.sigv4 import sign
+from rolecall.edges.clock import Clock
+from rolecall.edges.http_client import CallFailed, HttpAnswer, HttpClient, split_url
+from rolecall.errors import BadInput, Misconfigured, Upstream, UpstreamAnswered
+
+LONGEST_ANSWER = 65_536
+
+
+class Wire(Protocol):
+    """The shape of EKS Auth's messages; `rolecall.mechanisms.pod_identity.wire` is one."""
+
+    def ask_path(self, cluster: ClusterName, /) -> str:
+        """Return the path of the operation."""
+        ...
+
+    def encode_ask(self, token: Secret, /) -> bytes:
+        """Return the request body."""
+        ...
+
+    def decode_issued(self, body: bytes, /) -> Issued:
+        """Return what was issued, or raise `Upstream`."""
+        ...
+
+    def decode_error(
+        self, status: int, headers: Sequence[tuple[str, str]], body: bytes, /
+    ) -> UpstreamAnswered:
+        """Return the error of an answer that is not 200."""
+        ...
+
+
+def default_endpoint(region: str) -> str:
+    """Return EKS Auth's own endpoint, which is dual-stack in every region that has such endpoints."""
+    return f"https://eks-auth.{region}.api.aws"
+
+
+class EksAuth:
+    """A `Source` that asks EKS Auth, or any server that speaks its protocol.
+
+    A call that found no answer, was throttled or failed over there is tried again, at most `attempts` times
+    within `deadline` seconds, after a jittered delay; every attempt is signed afresh. Other errors are final.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str,
+        http: HttpClient,
+        credentials: NodeCredentials,
+        wire: Wire,
+        clock: Clock,
+        dice: Callable[[], float],
+        endpoint: str | None = None,
+        cluster: ClusterName | None = None,
+        attempts: int = 3,
+        connect_timeout: float = 1.0,
+        attempt_timeout: float = 3.0,
+        deadline: float = 6.0,
+        backoff_base: float = 0.2,
+        backoff_cap: float = 1.0,
+    ) -> None:
+        self._origin, base = split_url(endpoint or default_endpoint(region))
+        if "?" in base:
+            raise Misconfigured(
+                "the EKS Auth endpoint has a query", hint="write it as https://host or http://host:port"
+            )
+        self._base_path = base.rstrip("/")
+        self._region, self._cluster = region, cluster
+        self._http, self._credentials, self._wire = http, credentials, wire
+        self._clock, self._dice = clock, dice
+        self._attempts, self._deadline = attempts, deadline
+        self._connect_timeout, self._attempt_timeout = connect_timeout, attempt_timeout
+        self._backoff_base, self._backoff_cap = backoff_base, backoff_cap
+
+    async def __call__(self, ask: Ask) -> Issued:
+        """Return the credentials for the ask's token, in its cluster or else the agent's own.
+
+        Raises `UpstreamAnswered` with EKS Auth's status, code, message and request id; `Upstream` where there
+        was no usable answer; `Misconfigured` where the node has no credentials; `BadInput` for no token.
+        """
+        cluster = ask.cluster or self._cluster
+        if not ask.token:
+            raise BadInput("there is no service account token to ask EKS Auth with")
+        if cluster is None:
+            raise Misconfigured("the cluster's name is not known", hint="start the agent with --cluster-name")
+        unsigned = self._request(cluster, ask.token)
+        pauses = delays(base=self._backoff_base, cap=self._backoff_cap, dice=self._dice)
+        end = self._clock.monotonic() + self._deadline
+        for attempt in range(1, self._attempts + 1):
+            try:
+                answer = await self._attempt(unsigned, ask.token, end - self._clock.monotonic())
+                break
+            except Upstream as error:
+                pause = next(pauses)
+                spent = self._clock.monotonic() + pause >= end
+                if attempt == self._attempts or not error.retryable or spent:
+                    raise
+            await self._clock.sleep(pause)
+        return self._wire.decode_issued(answer.body)
+
+    def _request(self, cluster: ClusterName, token: Secret) -> Request:
+        return Request(
+            method="POST",
+            target=self._base_path + self._wire.ask_path(cluster),
+            headers=(("host", self._origin.authority), ("content-type", "application/json")),
+            body=self._wire.encode_ask(token),
+        )
+
+    async def _attempt(self, unsigned: Request, token: Secret, left: float) -> HttpAnswer:
+        """Return an answer with status 200, or raise the error that the answer is."""
+        if left <= 0:
+            raise CallFailed(str(self._origin), "timeout")
+        key = await self._credentials.current()
+        request = sign(
+            unsigned,
+            access_key_id=key.access_key_id,
+            secret=key.secret,
+            session_token=key.session_token,
+            service="eks-auth",
+            region=self._region,
+            now=self._clock.now(),
+        )
+        answer = await self._http.call(
+            request.method,
+            f"{self._origin}{request.target}",
+            request.headers,
+            request.body,
+            connect_timeout=self._connect_timeout,
+            timeout=min(self._attempt_timeout, left),
+            longest_body=LONGEST_ANSWER,
+        )
+        if answer.status != 200:
+            error = self._wire.decode_error(answer.status, answer.headers, answer.body)
+            if token.reveal() in error.message:  # whatever stands there, it must not reach a log through us
+                error = self._wire.decode_error(answer.status, answer.headers, b"")
+            raise error
+        return answer

@@ -1,0 +1,71 @@
+"""Rates that are kept to: one bucket, and one bucket for each source."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from rolecall.edges.clock import Clock
+
+
+class TokenBucket:
+    """Lets `rate` things a second through, and up to `burst` at once after a quiet time."""
+
+    __slots__ = ("_at", "_clock", "_tokens", "burst", "rate")
+
+    def __init__(self, *, rate: float, burst: float, clock: Clock) -> None:
+        if rate <= 0 or burst < 1:
+            raise ValueError("a bucket needs a positive rate and a burst of at least 1")
+        self.rate = rate
+        self.burst = burst
+        self._clock = clock
+        self._tokens = burst
+        self._at = clock.monotonic()
+
+    def take(self) -> bool:
+        """Take one token and return True; return False, taking nothing, where there is none."""
+        self._refill()
+        # A hair less than one counts: refilling after exactly `wait()` seconds may round down.
+        if self._tokens < 1.0 - 1e-9:
+            return False
+        self._tokens = max(0.0, self._tokens - 1.0)
+        return True
+
+    def wait(self) -> float:
+        """Return the seconds until `take` can succeed; zero if it would now."""
+        self._refill()
+        return max(0.0, (1.0 - self._tokens) / self.rate)
+
+    def _refill(self) -> None:
+        now = self._clock.monotonic()
+        self._tokens = min(self.burst, self._tokens + max(0.0, now - self._at) * self.rate)
+        self._at = now
+
+
+class PerSource:
+    """A bucket for each source (a pod's address), so that one flooding neighbour only stops itself.
+
+    At most `most_sources` are remembered; the one that has been quiet longest is forgotten first, which
+    gives it a full bucket when it returns.
+    """
+
+    def __init__(self, *, rate: float, burst: float, clock: Clock, most_sources: int = 1024) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._clock = clock
+        self._most = most_sources
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+
+    def take(self, source: str) -> bool:
+        """Take one token of this source's bucket; False where it has none left."""
+        bucket = self._buckets.get(source)
+        if bucket is None:
+            bucket = self._buckets[source] = TokenBucket(
+                rate=self._rate, burst=self._burst, clock=self._clock
+            )
+            if len(self._buckets) > self._most:
+                self._buckets.popitem(last=False)
+        self._buckets.move_to_end(source)
+        return bucket.take()
+
+    def __len__(self) -> int:
+        return len(self._buckets)

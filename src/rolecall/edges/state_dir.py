@@ -1,0 +1,171 @@
+"""The state directory of ``rolecall dev``: private, owned by one process, found by the other commands.
+
+::
+
+    STATE/                0700
+    ├── lock              held (flock) by the running plane; holds its pid
+    ├── plane.json        where the running plane and its agent listen; removed at a clean stop
+    ├── plane.sqlite      all state
+    ├── env               what to `source` in a shell (0600)
+    ├── credentials       admin profile, AWS shared-credentials format (0600)
+    ├── config            AWS config format
+    ├── node-credentials  the agent's key (0600)
+    ├── clusters.json     issuer → cluster name, for the agent
+    └── run/<id>/         token files of one `rolecall run` (0700)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from rolecall.errors import Misconfigured, StateTaken
+
+
+class Running(msgspec.Struct, frozen=True):
+    """Where a running plane is found. `url` has no trailing slash."""
+
+    pid: int
+    url: str
+    agent_url: str
+    region: str
+    account: str
+    version: str
+
+
+class StateDir:
+    """Paths below one state directory, and the ways to write there safely."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file that holds everything."""
+        return self.root / "plane.sqlite"
+
+    @property
+    def credentials(self) -> Path:
+        """The admin key, in the AWS shared-credentials format, profile ``rolecall``."""
+        return self.root / "credentials"
+
+    @property
+    def aws_config(self) -> Path:
+        """The AWS config file that goes with `credentials`."""
+        return self.root / "config"
+
+    @property
+    def node_credentials(self) -> Path:
+        """The agent's key, in the AWS shared-credentials format, profile ``default``."""
+        return self.root / "node-credentials"
+
+    @property
+    def env(self) -> Path:
+        """The file to source in a shell."""
+        return self.root / "env"
+
+    @property
+    def clusters(self) -> Path:
+        """Issuer → cluster name, read by the agent."""
+        return self.root / "clusters.json"
+
+    @property
+    def runs(self) -> Path:
+        """Parent of the directories that hold the token files of one run each."""
+        return self.root / "run"
+
+    def prepare(self) -> None:
+        """Create the directory (0700), or refuse one that others may read or that is not ours."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        facts = self.root.stat()
+        if facts.st_uid != os.getuid():
+            raise Misconfigured(
+                f"state directory {self.root} belongs to user {facts.st_uid}, not to you",
+                hint="choose another with --state-dir",
+            )
+        if stat.S_IMODE(facts.st_mode) & 0o077:
+            self.root.chmod(0o700)
+        self.runs.mkdir(exist_ok=True, mode=0o700)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Own the directory while the context lasts; raises `StateTaken` naming the owner's pid."""
+        path = self.root / "lock"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pid = os.read(handle, 32).decode("ascii", "replace").strip() or "unknown"
+                raise StateTaken(
+                    f"state directory {self.root} is in use by another rolecall dev (pid {pid})",
+                    hint=f"stop it (kill {pid}), or choose another --state-dir",
+                ) from None
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(handle)
+
+    def is_held(self) -> bool:
+        """Say whether a running plane owns the directory right now."""
+        try:
+            handle = os.open(self.root / "lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
+    def announce(self, running: Running) -> None:
+        """Write where the plane listens, for the other commands."""
+        write_private(self.root / "plane.json", msgspec.json.encode(running))
+
+    def withdraw(self) -> None:
+        """Remove what `announce` wrote."""
+        (self.root / "plane.json").unlink(missing_ok=True)
+
+    def running(self) -> Running | None:
+        """Return where the running plane is, or None where none owns the directory."""
+        if not self.is_held():
+            return None
+        try:
+            return msgspec.json.decode((self.root / "plane.json").read_bytes(), type=Running)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None  # it is starting, and has not said yet
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace a file in one step, readable by its owner only. A reader sees the old or the new, never half."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def choose_state_dir(flag: str | None, environment: dict[str, str]) -> Path:
+    """Return ``--state-dir``, else ``$ROLECALL_STATE_DIR``, else ``rolecall`` below the XDG state home."""
+    if flag:
+        return Path(flag).absolute()
+    named = environment.get("ROLECALL_STATE_DIR")
+    if named:
+        return Path(named).absolute()
+    home = environment.get("XDG_STATE_HOME")
+    base = Path(home) if home and Path(home).is_absolute() else Path("~/.local/state").expanduser()
+    return base / "rolecall"

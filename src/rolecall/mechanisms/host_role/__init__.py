@@ -1,0 +1,1 @@
+"""Generation 0: every pod gets the node's role."""

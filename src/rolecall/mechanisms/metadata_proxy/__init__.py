@@ -1,0 +1,1 @@
+"""Generation 1: a proxy in front of IMDS tells pods apart by source address."""
