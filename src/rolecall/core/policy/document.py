@@ -249,7 +249,7 @@ def _conditions(block: Node | None, *, variables: bool) -> tuple[Condition, ...]
             values = node.elements()
             operands = tuple(_operand(comparison, value, variables=variables) for value in values)
             texts = tuple(value.scalar() for value in values)
-            conditions.append(Condition(name, key, key.lower(), texts, operands, comparison))
+            conditions.append(Condition.build(name, comparison, key, texts, operands))
     return tuple(conditions)
 
 

@@ -87,19 +87,35 @@ class Outcome:
 
 
 def evaluate(policies: Sequence[NamedPolicy], request: AccessRequest) -> Outcome:
-    """Judge a request by the identity policies of whoever makes it."""
-    action = request.action.lower()
+    """Judge a request by the identity policies of whoever makes it.
+
+    A statement of a trust policy, which has no resources, never applies here.
+    """
+    action, resource, context = request.action.lower(), request.resource, request.context
     allows: list[str] = []
     denies: list[str] = []
+    missed: list[tuple[str, Statement, Condition | None]] = []
     for named in policies:
         for statement in named.policy.statements:
-            if statement.actions.cover(action) and _applies(statement, request):
-                (allows if statement.effect == "Allow" else denies).append(f"{named.name}/{statement.ref}")
+            resources = statement.resources
+            if resources is None or not statement.actions.cover(action):
+                continue
+            if not resources.cover(resource, context):
+                missed.append((named.name, statement, None))
+                continue
+            failed = failed_condition(statement, context)
+            if failed is not None:
+                missed.append((named.name, statement, failed))
+            elif statement.effect == "Allow":
+                allows.append(f"{named.name}/{statement.ref}")
+            else:
+                denies.append(f"{named.name}/{statement.ref}")
     if denies:
         return Outcome(Verdict.EXPLICIT_DENY, tuple(denies))
     if allows:
         return Outcome(Verdict.ALLOW, tuple(allows))
-    return Outcome(Verdict.IMPLICIT_DENY, near=_near(policies, request))
+    near = tuple(_near(*miss, request) for miss in missed if miss[1].effect == "Allow")
+    return Outcome(Verdict.IMPLICIT_DENY, near=near)
 
 
 def failed_condition(statement: Statement, context: RequestContext) -> Condition | None:
@@ -116,28 +132,12 @@ def condition_miss(ref: str, condition: Condition, context: RequestContext) -> N
     return NearMiss(ref, "condition", condition.values, actual, condition.operator, condition.key)
 
 
-def _applies(statement: Statement, request: AccessRequest) -> bool:
-    """Say whether a statement whose action matches applies. A trust statement never does here."""
+def _near(policy: str, statement: Statement, failed: Condition | None, request: AccessRequest) -> NearMiss:
+    """Describe an Allow statement that did not apply: by a condition, or else by its resources."""
+    ref = f"{policy}/{statement.ref}"
     resources = statement.resources
-    return (
-        resources is not None
-        and resources.cover(request.resource, request.context)
-        and failed_condition(statement, request.context) is None
-    )
-
-
-def _near(policies: Sequence[NamedPolicy], request: AccessRequest) -> tuple[NearMiss, ...]:
-    action = request.action.lower()
-    near: list[NearMiss] = []
-    for named in policies:
-        for statement in named.policy.statements:
-            resources = statement.resources
-            if statement.effect != "Allow" or resources is None or not statement.actions.cover(action):
-                continue
-            ref = f"{named.name}/{statement.ref}"
-            if not resources.cover(request.resource, request.context):
-                expected = tuple(f"not {text}" if resources.negated else text for text in resources.texts)
-                near.append(NearMiss(ref, "resource", expected, request.resource))
-            elif (condition := failed_condition(statement, request.context)) is not None:
-                near.append(condition_miss(ref, condition, request.context))
-    return tuple(near)
+    if failed is not None:
+        return condition_miss(ref, failed, request.context)
+    assert resources is not None, "only statements with resources are judged"
+    expected = tuple(f"not {text}" if resources.negated else text for text in resources.texts)
+    return NearMiss(ref, "resource", expected, request.resource)

@@ -9,66 +9,60 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Literal
 
 from rolecall.core.policy.context import RequestContext
 from rolecall.core.policy.match import ArnPattern, Pattern, is_arn
-from rolecall.core.policy.variables import Template, Wild, parse_template
+from rolecall.core.policy.variables import parse_template
+
+Operand = Callable[[str, RequestContext], bool]
+"""One value of a condition, ready: says whether a request's value matches. A variable that does not
+resolve matches nothing."""
 
 
-class Operand(Protocol):
-    """One value of a condition, ready to be compared."""
-
-    def matches(self, actual: str, context: RequestContext, /) -> bool:
-        """Say whether the request's value matches; False where a variable does not resolve."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Text:
+def _text(text: str, variables: bool, *, ignore_case: bool) -> Operand:
     """Equal text; lower-cased first where case is ignored (AWS lowers, it does not case-fold)."""
+    template = parse_template(text, variables=variables, wildcards=False)
 
-    template: Template
-    ignore_case: bool
+    def expand(context: RequestContext) -> str | None:
+        atoms = template.expand(context)
+        return None if atoms is None else "".join(atom for atom in atoms if isinstance(atom, str))
 
-    def matches(self, actual: str, context: RequestContext, /) -> bool:
-        atoms = self.template.expand(context)
-        if atoms is None:
-            return False
-        wanted = "".join(atom.value if isinstance(atom, Wild) else atom for atom in atoms)
-        return wanted.lower() == actual.lower() if self.ignore_case else wanted == actual
-
-
-@dataclass(frozen=True, slots=True)
-class _Truth:
-    """``true`` or ``false``. A request's value that is not ``true`` counts as false, as in AWS."""
-
-    wanted: bool
-
-    def matches(self, actual: str, _context: RequestContext, /) -> bool:
-        return (actual.lower() == "true") is self.wanted
+    if template.variables and ignore_case:
+        return lambda actual, context: (
+            (wanted := expand(context)) is not None and wanted.lower() == actual.lower()
+        )
+    if template.variables:
+        return lambda actual, context: expand(context) == actual
+    fixed = expand(RequestContext()) or ""
+    if ignore_case:
+        lowered = fixed.lower()
+        return lambda actual, _context: actual.lower() == lowered
+    return lambda actual, _context: actual == fixed
 
 
 def _equal(text: str, variables: bool) -> Operand:
-    return _Text(parse_template(text, variables=variables, wildcards=False), ignore_case=False)
+    return _text(text, variables, ignore_case=False)
 
 
 def _equal_ignoring_case(text: str, variables: bool) -> Operand:
-    return _Text(parse_template(text, variables=variables, wildcards=False), ignore_case=True)
+    return _text(text, variables, ignore_case=True)
 
 
 def _like(text: str, variables: bool) -> Operand:
-    return Pattern(parse_template(text, variables=variables, wildcards=True))
+    return Pattern(parse_template(text, variables=variables, wildcards=True)).matches
 
 
 def _arn(text: str, variables: bool) -> Operand:
-    return ArnPattern(parse_template(text, variables=variables, wildcards=True))
+    return ArnPattern(parse_template(text, variables=variables, wildcards=True)).matches
 
 
 def _truth(text: str, _variables: bool) -> Operand:
+    """``true`` or ``false``. A request's value that is not ``true`` counts as false, as in AWS."""
     if text.lower() not in {"true", "false"}:
         raise ValueError(f'{text[:64]!r} is neither "true" nor "false"')
-    return _Truth(text.lower() == "true")
+    wanted = text.lower() == "true"
+    return lambda actual, _context: (actual.lower() == "true") is wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +146,8 @@ class Condition:
     """One operator and one key of a Condition element, with its values as written.
 
     `operator` is the name as written, `key` the condition key as written, `name` the key in lower case.
+    `holds_when_missing` says whether the condition is true for a request without the key,
+    `may_hold_when_present` whether some value of the key could make it true.
     """
 
     operator: str
@@ -159,7 +155,46 @@ class Condition:
     name: str
     values: tuple[str, ...]
     operands: tuple[Operand, ...]
-    comparison: Comparison
+    quantifier: Quantifier
+    negated: bool
+    readable: Callable[[str], bool] | None
+    presence: bool
+    holds_when_missing: bool
+    may_hold_when_present: bool
+
+    @classmethod
+    def build(
+        cls,
+        written: str,
+        comparison: Comparison,
+        key: str,
+        values: tuple[str, ...],
+        operands: tuple[Operand, ...],
+    ) -> Condition:
+        """Return the condition of an operator, as written and as read, on a key and its values."""
+        operator, quantifier = comparison.operator, comparison.quantifier
+        if operator.presence:
+            missing = any(matches("true", _EMPTY) for matches in operands)
+            present = any(matches("false", _EMPTY) for matches in operands)
+        elif quantifier:
+            missing = quantifier == "ForAllValues"
+            present = missing or bool(operands)
+        else:
+            missing = comparison.if_exists or (operator.negated and bool(operands))
+            present = bool(operands)
+        return cls(
+            operator=written,
+            key=key,
+            name=key.lower(),
+            values=values,
+            operands=operands,
+            quantifier=quantifier,
+            negated=operator.negated,
+            readable=operator.readable,
+            presence=operator.presence,
+            holds_when_missing=missing,
+            may_hold_when_present=present,
+        )
 
     def holds(self, context: RequestContext) -> bool:
         """Say whether the condition is true for the request.
@@ -173,40 +208,24 @@ class Condition:
         - ``Null`` tests presence alone: an empty string and an empty set are present.
         """
         value = context.lookup(self.name)
-        if self.comparison.operator.presence:
-            return any(
-                operand.matches("true" if value is None else "false", context) for operand in self.operands
-            )
         if value is None:
             return self.holds_when_missing
-        if self.comparison.quantifier == "":
+        if self.presence:
+            return self.may_hold_when_present
+        if not self.quantifier:
             return isinstance(value, str) and self._compare(value, context)
         elements = (value,) if isinstance(value, str) else value
-        if self.comparison.quantifier == "ForAllValues":
+        if self.quantifier == "ForAllValues":
             return all(self._compare(element, context) for element in elements)
         return any(self._compare(element, context) for element in elements)
 
-    @property
-    def holds_when_missing(self) -> bool:
-        """Whether the condition is true for a request that does not have the key."""
-        if self.comparison.operator.presence:
-            return any(operand.matches("true", _EMPTY) for operand in self.operands)
-        if self.comparison.quantifier:
-            return self.comparison.quantifier == "ForAllValues"
-        return self.comparison.if_exists or (self.comparison.operator.negated and bool(self.operands))
-
-    @property
-    def may_hold_when_present(self) -> bool:
-        """Whether some value of the key could make the condition true."""
-        if self.comparison.operator.presence:
-            return any(operand.matches("false", _EMPTY) for operand in self.operands)
-        return bool(self.operands) or self.comparison.quantifier == "ForAllValues"
-
     def _compare(self, actual: str, context: RequestContext) -> bool:
-        operator = self.comparison.operator
-        if not self.operands or (operator.readable is not None and not operator.readable(actual)):
+        if not self.operands or (self.readable is not None and not self.readable(actual)):
             return False
-        return any(operand.matches(actual, context) for operand in self.operands) is not operator.negated
+        for matches in self.operands:
+            if matches(actual, context):
+                return not self.negated
+        return self.negated
 
 
 _EMPTY = RequestContext()

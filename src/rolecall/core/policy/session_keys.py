@@ -1,4 +1,4 @@
-"""Condition keys of a request for a role session (IAM and STS condition keys, Service Authorization Reference)."""
+"""Condition keys of a request for a role session (Service Authorization Reference, IAM and STS)."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class World(Protocol):
         """Return a cluster."""
         ...
 
-    async def keys(self, cluster: ClusterFacts, kid: str | None) -> Keyset:
+    async def keys(self, cluster: ClusterFacts) -> Keyset:
         """Return the keys of the cluster's issuer; raises `Upstream` where they cannot be had."""
         ...
 
@@ -65,18 +65,16 @@ def eks_auth(world: World, assume: Assume) -> Source:
         cluster = await world.cluster(ask.cluster)
         if cluster is None:
             raise ServiceError("ResourceNotFoundException", f"No cluster found for name: {ask.cluster}.", status=404)
-        keys = await world.keys(cluster, None)
+        keys = await world.keys(cluster)
         caller = identify(ask.token, cluster=cluster, keys=keys, now=world.now())
-        claims = caller.claims
-        assert claims.kubernetes is not None
-        assert claims.kubernetes.pod_uid is not None
+        claims = caller.claims.kubernetes
+        assert claims is not None, "identify believes only tokens that are bound to a pod"
+        assert claims.pod_uid is not None
         return Facts(
             cluster=cluster,
             caller=caller,
-            pod=await world.pod(cluster.name, claims.kubernetes.pod_uid),
-            association=await world.association(
-                cluster.name, claims.kubernetes.namespace, claims.kubernetes.service_account
-            ),
+            pod=await world.pod(cluster.name, claims.pod_uid),
+            association=await world.association(cluster.name, claims.namespace, claims.service_account),
             session_id=world.session_id(),
         )
 

@@ -9,6 +9,7 @@ from rolecall.core.grant import Decision, Grant, Hop, Refusal
 from rolecall.core.records import Association, ClusterFacts, PodFacts
 from rolecall.core.session import POD_IDENTITY_TAG_KEYS, SessionSpec, pod_identity_session_name
 from rolecall.core.source import Ask
+from rolecall.core.tokens.claims import KubernetesClaims
 
 # EKS User Guide, "Understand how EKS Pod Identity works": six hours, 59 minutes where a target role is chained.
 DURATION = 21_600
@@ -31,7 +32,7 @@ class Facts:
 
 def decide(ask: Ask, facts: Facts) -> Decision:
     """Return the grant, or the refusal with its reason word: ``no-association`` or ``pod-gone``."""
-    claims = facts.caller.claims
+    claims = _pod_claims(facts)
     if facts.pod is None or not facts.pod.running:
         return Refusal(
             "pod-gone",
@@ -51,9 +52,15 @@ def decide(ask: Ask, facts: Facts) -> Decision:
     return Grant(_hops(facts, association), (association.id,))
 
 
+def _pod_claims(facts: Facts) -> KubernetesClaims:
+    claims = facts.caller.claims.kubernetes
+    assert claims is not None, "identify believes only tokens that are bound to a pod"
+    return claims
+
+
 def session_tags(facts: Facts) -> dict[str, str]:
     """Return the six session tags, all transitive (EKS User Guide, session tags)."""
-    claims = facts.caller.claims
+    claims = _pod_claims(facts)
     values = (
         facts.cluster.arn,
         str(facts.cluster.name),
@@ -67,7 +74,7 @@ def session_tags(facts: Facts) -> dict[str, str]:
 
 def _hops(facts: Facts, association: Association) -> tuple[Hop, ...]:
     """Return the role, then the target role: its session inherits the transitive tags."""
-    name = pod_identity_session_name(facts.cluster.name, str(facts.caller.claims.pod_name), facts.session_id)
+    name = pod_identity_session_name(facts.cluster.name, str(_pod_claims(facts).pod_name), facts.session_id)
     tags = {} if association.disable_session_tags else session_tags(facts)
     duration = DURATION if association.target_role is None else CHAINED_DURATION
     first = Hop(association.role, SessionSpec(name, duration, tags, frozenset(tags)))

@@ -14,6 +14,7 @@ GET      ``/clusters/{cluster}/pods``                                    --     
 POST     ``/clusters/{cluster}/pods/{uid}/heartbeat``                    --              `Pod`
 DELETE   ``/clusters/{cluster}/pods/{uid}``                              --              `Pod`
 POST     ``/clusters/{cluster}/tokens``                                  `NewToken`      `Token`
+GET      ``/sessions/{access key id}``                                   --              `Session`
 =======  ==============================================================  ==============  ================
 
 An error answers `Fault` with its HTTP status and the code in ``x-amzn-ErrorType``.
@@ -127,6 +128,18 @@ class Token(msgspec.Struct, frozen=True, rename="camel"):
 
     def __repr__(self) -> str:
         return f"Token(…, expires_at={self.expires_at})"
+
+
+class Session(msgspec.Struct, frozen=True, rename="camel"):
+    """A role session: who it is and what it carries. Its secret is not told again."""
+
+    access_key_id: str
+    arn: str
+    issued_at: float
+    expires_at: float
+    tags: dict[str, str]
+    transitive_tag_keys: tuple[str, ...]
+    source_identity: str | None = None
 
 
 class Fault(msgspec.Struct, frozen=True):

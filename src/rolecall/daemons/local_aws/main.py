@@ -1,0 +1,95 @@
+"""``rolecall dev``: the plane on one port, the agent as its child, all state in one directory."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import signal
+from collections.abc import Callable
+
+from rolecall import __version__
+from rolecall.daemons.local_aws.agent_child import AgentChild
+from rolecall.daemons.local_aws.build import Readiness, build, world_of
+from rolecall.daemons.local_aws.config import PlaneConfig
+from rolecall.daemons.local_aws.iam.records import active_key, bootstrap
+from rolecall.daemons.local_aws.issuers import Issuers
+from rolecall.daemons.local_aws.schema import MIGRATIONS
+from rolecall.daemons.local_aws.state_files import write_state_files
+from rolecall.edges.asgi import application
+from rolecall.edges.clock import SystemClock
+from rolecall.edges.state_dir import Running, StateDir, write_private
+from rolecall.edges.store.sqlite import Database
+from rolecall.edges.web_server import bind, serve
+
+LONGEST_BODY = 1024 * 1024
+
+
+def run(config: PlaneConfig, *, announce: Callable[[Running], None]) -> int:
+    """Serve until SIGINT or SIGTERM; return the exit code.
+
+    `announce` is called once everything serves. Raises `Misconfigured` (a busy port, a state directory that
+    cannot be used) and `StateTaken` before anything has been changed.
+    """
+    state = StateDir(config.state_dir)
+    state.prepare()
+    with state.held():
+        return asyncio.run(_serve(config, state, announce))
+
+
+async def _serve(config: PlaneConfig, state: StateDir, announce: Callable[[Running], None]) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    listener = bind(config.listen_host, config.listen_port, "--listen")
+    shown = f"[{config.listen_host}]" if ":" in config.listen_host else config.listen_host
+    url = f"http://{shown}:{listener.getsockname()[1]}"
+    world, clock, readiness = world_of(config, url), SystemClock(), Readiness()
+    database = Database(state.database)
+    try:
+        await database.open(MIGRATIONS)
+        await database.run(lambda tx: bootstrap(tx, world, clock.now()))
+        issuers = Issuers(functools.partial(_write_clusters, state))
+        front = await build(config, world, database, issuers, clock, readiness)
+        admin = await database.run(lambda tx: active_key(tx, "admin"))
+        node = await database.run(lambda tx: active_key(tx, "node"))
+        write_state_files(state, world, admin=admin, node=node)
+        app = application(front.answer, longest_body=LONGEST_BODY)
+        started = asyncio.Event()
+        web = asyncio.create_task(serve(app, listener, stop, started), name="plane.web")
+        await started.wait()
+        agent = AgentChild(config, state, url)
+        try:
+            agent_url = await agent.start()
+            running = Running(os.getpid(), url, agent_url, str(config.region), str(config.account), __version__)
+            state.announce(running)
+            readiness.ready = True
+            announce(running)
+            return await _until_stopped(stop, web, agent)
+        finally:
+            readiness.ready = False
+            state.withdraw()
+            stop.set()
+            await agent.stop()
+            await web
+    finally:
+        listener.close()
+        await database.close()
+
+
+async def _until_stopped(stop: asyncio.Event, web: asyncio.Task[None], agent: AgentChild) -> int:
+    """Wait for the signal, or for something that should not have ended; the agent's end is told to the operator."""
+    stopping = asyncio.create_task(stop.wait(), name="plane.stop")
+    ended = asyncio.create_task(agent.wait(), name="plane.agent")
+    await asyncio.wait({stopping, web, ended}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if stop.is_set():
+        ended.cancel()
+        return 0
+    return agent.report_end() if ended.done() else 1
+
+
+def _write_clusters(state: StateDir, clusters: dict[str, str]) -> None:
+    import json
+
+    write_private(state.clusters, json.dumps(clusters).encode())
