@@ -135,9 +135,7 @@ class RoleArn:
         arn = Arn.parse(text)
         found = _ROLE.fullmatch(arn.resource)
         if arn.service != "iam" or arn.region or not arn.account or found is None:
-            raise BadName(
-                f"{text[:80]!r} is not a role ARN: it looks like arn:aws:iam::123456789012:role/name"
-            )
+            raise BadName(f"{text[:80]!r} is not a role ARN: it looks like arn:aws:iam::123456789012:role/name")
         return cls(arn.partition, AccountId(arn.account), found[1], found[2])
 
     def __str__(self) -> str:

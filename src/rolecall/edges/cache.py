@@ -151,9 +151,7 @@ class CredentialCache:
         self._agenda_order = 0
         self._due: dict[Key, None] = {}
         self._renewing: set[Key] = set()
-        self._bucket = TokenBucket(
-            rate=self.rules.service_qps, burst=max(1.0, self.rules.service_qps), clock=clock
-        )
+        self._bucket = TokenBucket(rate=self.rules.service_qps, burst=max(1.0, self.rules.service_qps), clock=clock)
         self._renewer: asyncio.Task[None] | None = None
         self._nap: asyncio.Task[None] | None = None
         self._closed = False
@@ -204,8 +202,8 @@ class CredentialCache:
     async def close(self) -> None:
         """End the renewer and all upstream calls; whoever waits for one gets `Upstream`."""
         self._closed = True
-        tasks: list[asyncio.Task[object]] = [*self._flights.values()]  # type: ignore[list-item]
-        tasks += [task for task in (self._renewer, self._nap) if task is not None]  # type: ignore[misc]
+        tasks: list[asyncio.Task[object]] = [*self._flights.values()]
+        tasks += [task for task in (self._renewer, self._nap) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -223,9 +221,7 @@ class CredentialCache:
         if self._per_source is not None and not self._per_source.take(ask.peer):
             raise ServiceError("TooManyRequests", "Too Many Requests", status=429)
         if len(self._flights) >= self.rules.flights:
-            raise ServiceError(
-                "ServiceUnavailable", "too many questions are waiting for EKS Auth", status=503
-            )
+            raise ServiceError("ServiceUnavailable", "too many questions are waiting for EKS Auth", status=503)
 
     def _launch(self, key: Key, ask: Ask) -> asyncio.Task[Issued | Exception]:
         flight = asyncio.create_task(self._fly(key, ask), name="cache.flight")
@@ -274,9 +270,7 @@ class CredentialCache:
         rules = self.rules
         if denial is None or denial.final != final:
             first, longest = (
-                (rules.final_first, rules.final_longest)
-                if final
-                else (rules.passing_first, rules.passing_longest)
+                (rules.final_first, rules.final_longest) if final else (rules.passing_first, rules.passing_longest)
             )
             backoff = delays(base=first, cap=longest, dice=self._dice, least=0.5)
             denial = self._denials[key] = _Denial(error, 0.0, final, backoff)

@@ -128,7 +128,7 @@ class HttpClient:
         body: bytes = b"",
         *,
         connect_timeout: float,
-        timeout: float,  # noqa: ASYNC109  it also ends the thread, which asyncio.timeout cannot
+        timeout: float,
         longest_body: int,
     ) -> HttpAnswer:
         """Return the answer, of any status; `timeout` (seconds) bounds the call from queue to last byte.

@@ -59,9 +59,7 @@ class PerSource:
         """Take one token of this source's bucket; False where it has none left."""
         bucket = self._buckets.get(source)
         if bucket is None:
-            bucket = self._buckets[source] = TokenBucket(
-                rate=self._rate, burst=self._burst, clock=self._clock
-            )
+            bucket = self._buckets[source] = TokenBucket(rate=self._rate, burst=self._burst, clock=self._clock)
             if len(self._buckets) > self._most:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(source)

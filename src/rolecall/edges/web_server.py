@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import socket
 from collections.abc import Iterator
 
 import uvicorn
 
 from rolecall.edges.asgi import Application
-from rolecall.errors import Misconfigured
 
 LONGEST_HEAD = 128 * 1024  # request line and headers: session tokens are long, nothing else is
 
@@ -21,25 +19,6 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the process that runs us."""
         yield
-
-
-def bind(host: str, port: int, flag: str) -> socket.socket:
-    """Return a listening socket; raises `Misconfigured` naming the flag where that cannot be."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host.strip("[]"), port))
-        listener.listen(1024)
-        listener.setblocking(False)
-    except OSError as fault:
-        listener.close()
-        if fault.errno == errno.EADDRINUSE:
-            raise Misconfigured(
-                f"{host}:{port} is in use by another program", hint=f"stop it, or choose another address with {flag}"
-            ) from None
-        raise Misconfigured(f"cannot listen on {host}:{port}: {fault.strerror}", hint=f"choose another {flag}") from None
-    return listener
 
 
 async def serve(app: Application, listener: socket.socket, stop: asyncio.Event, started: asyncio.Event) -> None:

@@ -102,8 +102,7 @@ def parse_policy(text: str | bytes, kind: Kind) -> Policy:
     if not elements:
         node.fail("must hold at least one statement")
     statements = tuple(
-        _statement(element, index, kind, variables=version == WITH_VARIABLES)
-        for index, element in enumerate(elements)
+        _statement(element, index, kind, variables=version == WITH_VARIABLES) for index, element in enumerate(elements)
     )
     _check_sids(elements, statements)
     return Policy(version, identifier, statements)
@@ -126,9 +125,7 @@ def _check_sids(nodes: list[Node], statements: tuple[Statement, ...]) -> None:
     seen: set[str] = set()
     for node, statement in zip(nodes, statements, strict=True):
         if statement.sid and statement.sid in seen:
-            raise BadPolicy(
-                f"{node.path}.Sid", f"{statement.sid[:64]} is used twice: Sids in one policy are unique"
-            )
+            raise BadPolicy(f"{node.path}.Sid", f"{statement.sid[:64]} is used twice: Sids in one policy are unique")
         seen.add(statement.sid)
 
 
@@ -186,9 +183,7 @@ def _actions(statement: Node, fields: dict[str, Node], kind: Kind) -> ActionPatt
     for node in nodes:
         text = node.text()
         if not _ACTION.fullmatch(text):
-            node.fail(
-                'must be "*" or a vendor, a colon and an action, such as "sts:AssumeRole" or "iam:Get*"'
-            )
+            node.fail('must be "*" or a vendor, a colon and an action, such as "sts:AssumeRole" or "iam:Get*"')
         if kind == "trust" and not _is_trust_action(text):
             node.fail("AssumeRole policy may only specify STS AssumeRole actions")
     return ActionPatterns((node.text() for node in nodes), negated=negated)

@@ -125,9 +125,7 @@ def read_json(text: str | bytes, *, longest: int) -> Node:
     except RecursionError:
         raise BadPolicy("$", "is nested too deeply") from None
     except json.JSONDecodeError as fault:
-        raise BadPolicy(
-            "$", f"is not JSON: {fault.msg} (line {fault.lineno}, column {fault.colno})"
-        ) from None
+        raise BadPolicy("$", f"is not JSON: {fault.msg} (line {fault.lineno}, column {fault.colno})") from None
     except ValueError as fault:
         raise BadPolicy("$", f"is not JSON: {fault}") from None
     return Node("$", value)

@@ -186,9 +186,7 @@ class ArnPattern:
             return
         parts = template.split(":", 5)
         if len(parts) != 6 or parts[0].pieces != ("arn",):
-            raise ValueError(
-                'an ARN pattern has six fields, as "arn:aws:iam::123456789012:role/*", or is "*"'
-            )
+            raise ValueError('an ARN pattern has six fields, as "arn:aws:iam::123456789012:role/*", or is "*"')
         for place, part in enumerate(parts[1:], 1):
             if all(isinstance(piece, str) for piece in part.pieces):
                 self._texts.append((place, "".join(map(str, part.pieces))))
@@ -257,9 +255,7 @@ class ResourcePatterns:
         self.negated = negated
         self._any = "*" in self.texts
         self._patterns = tuple(
-            Pattern(parse_template(text, variables=variables, wildcards=True))
-            for text in self.texts
-            if text != "*"
+            Pattern(parse_template(text, variables=variables, wildcards=True)) for text in self.texts if text != "*"
         )
 
     def cover(self, resource: str, context: RequestContext) -> bool:

@@ -29,9 +29,7 @@ def _text(text: str, variables: bool, *, ignore_case: bool) -> Operand:
         return None if atoms is None else "".join(atom for atom in atoms if isinstance(atom, str))
 
     if template.variables and ignore_case:
-        return lambda actual, context: (
-            (wanted := expand(context)) is not None and wanted.lower() == actual.lower()
-        )
+        return lambda actual, context: (wanted := expand(context)) is not None and wanted.lower() == actual.lower()
     if template.variables:
         return lambda actual, context: expand(context) == actual
     fixed = expand(RequestContext()) or ""

@@ -60,13 +60,10 @@ class _Named:
         elif _ACCOUNT.fullmatch(text):
             self.accounts.add(("", text))
         elif "*" in text or "?" in text:
-            value.fail(
-                'a wildcard may only be the whole principal, "*": an ARN names one user, role or session'
-            )
+            value.fail('a wildcard may only be the whole principal, "*": an ARN names one user, role or session')
         elif (found := _AWS_PRINCIPAL.fullmatch(text)) is None:
             value.fail(
-                "Invalid principal in policy: name an account id,"
-                " or the ARN of an account, user, role or role session"
+                "Invalid principal in policy: name an account id, or the ARN of an account, user, role or role session"
             )
         elif found["root"]:
             self.accounts.add((found["partition"], found["account"]))

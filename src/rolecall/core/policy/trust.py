@@ -62,9 +62,7 @@ def trust_verdict(trust: Policy, action: str, requester: Requester, context: Req
     return TrustOutcome(Verdict.IMPLICIT_DENY, near=tuple(near))
 
 
-def _miss(
-    statement: Statement, match: PrincipalMatch, requester: Requester, context: RequestContext
-) -> NearMiss:
+def _miss(statement: Statement, match: PrincipalMatch, requester: Requester, context: RequestContext) -> NearMiss:
     failed = failed_condition(statement, context)
     if match is not PrincipalMatch.NO and failed is not None:
         return condition_miss(statement.ref, failed, context)

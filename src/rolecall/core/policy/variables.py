@@ -96,9 +96,7 @@ def parse_template(text: str, *, variables: bool, wildcards: bool) -> Template:
         _add_plain(pieces, text[start:at], wildcards)
         found = _REFERENCE.match(text, at)
         if found is None:
-            raise ValueError(
-                "a policy variable looks like ${aws:username}, ${key, 'default'}, ${*}, ${?} or ${$}"
-            )
+            raise ValueError("a policy variable looks like ${aws:username}, ${key, 'default'}, ${*}, ${?} or ${$}")
         pieces.append(found[1] or _variable(found[2], found[3]))
         start = found.end()
     _add_plain(pieces, text[start:], wildcards)
@@ -119,7 +117,5 @@ def _add_plain(pieces: list[Piece], text: str, wildcards: bool) -> None:
 
 def _variable(key: str, default: str | None) -> Variable:
     if key != key.strip() or ":" not in key:
-        raise ValueError(
-            f"policy variable ${{{key[:64]}}} does not name a condition key such as aws:username"
-        )
+        raise ValueError(f"policy variable ${{{key[:64]}}} does not name a condition key such as aws:username")
     return Variable(key.lower(), default)

@@ -105,9 +105,7 @@ def _read(entry: Mapping[str, Any]) -> PublicKey | None:
             return key if key.key_size >= 2048 else None
         if entry.get("kty") == "EC":
             curve, _ = _CURVES[entry["crv"]]
-            return ec.EllipticCurvePublicNumbers(
-                _number(entry["x"]), _number(entry["y"]), curve()
-            ).public_key()
+            return ec.EllipticCurvePublicNumbers(_number(entry["x"]), _number(entry["y"]), curve).public_key()
     except (KeyError, TypeError, ValueError):
         return None
     return None

@@ -98,9 +98,7 @@ def verify(token: str, *, keys: Keyset, rules: DoorRules, now: float) -> Verifie
         kubernetes=kubernetes,
         aws_tags=_tags(claims),
         source_identity=_optional_text(claims, "https://aws.amazon.com/source_identity"),
-        unknown=tuple(
-            sorted(name for name in claims if name not in CLASSES and not name.startswith(FLAT_TAG))
-        ),
+        unknown=tuple(sorted(name for name in claims if name not in CLASSES and not name.startswith(FLAT_TAG))),
     )
 
 
@@ -109,9 +107,7 @@ def _algorithm(jws: Jws, rules: DoorRules) -> str:
     if isinstance(algorithm, str) and algorithm.lower() == "none":
         raise BadToken("unsigned", "the token is not signed")
     if not isinstance(algorithm, str) or algorithm not in rules.algorithms:
-        raise BadToken(
-            "bad-algorithm", f"the token's algorithm is not one of {', '.join(sorted(rules.algorithms))}"
-        )
+        raise BadToken("bad-algorithm", f"the token's algorithm is not one of {', '.join(sorted(rules.algorithms))}")
     return algorithm
 
 
@@ -145,9 +141,7 @@ def _audience(claims: Mapping[str, Any], rules: DoorRules) -> str:
         raise BadToken("many-audiences-no-azp", "the token has several audiences and no authorized party")
     audience: str = party if party is not None else audiences[0]
     if audience not in rules.audiences:
-        raise BadToken(
-            "wrong-audience", f"the token's audience is not {' or '.join(sorted(rules.audiences)[:5])}"
-        )
+        raise BadToken("wrong-audience", f"the token's audience is not {' or '.join(sorted(rules.audiences)[:5])}")
     return audience
 
 
@@ -161,9 +155,7 @@ def _times(claims: Mapping[str, Any], leeway: float, now: float) -> tuple[float,
             hint="read the token file again: the kubelet has replaced it",
         )
     if not_before is not None and now < not_before - leeway:
-        raise BadToken(
-            "not-yet-valid", f"the token is not valid before {int(not_before)}; it is {int(now)} now"
-        )
+        raise BadToken("not-yet-valid", f"the token is not valid before {int(not_before)}; it is {int(now)} now")
     if now < issued_at - leeway:
         raise BadToken("not-yet-valid", f"the token was issued at {int(issued_at)}; it is {int(now)} now")
     return expires_at, issued_at, not_before
@@ -194,9 +186,7 @@ def _kubernetes(claims: Mapping[str, Any], subject: str, rules: DoorRules) -> Ku
     found = claims.get("kubernetes.io")
     if found is None:
         if rules.require_kubernetes:
-            raise BadToken(
-                "not-kubernetes", "the token is not a service account's: it has no kubernetes.io claim"
-            )
+            raise BadToken("not-kubernetes", "the token is not a service account's: it has no kubernetes.io claim")
         return None
     try:
         kubernetes = _read_kubernetes(found)
@@ -204,13 +194,9 @@ def _kubernetes(claims: Mapping[str, Any], subject: str, rules: DoorRules) -> Ku
         raise BadToken("bad-claim", "the token's kubernetes.io claim does not have its form") from None
     named = _SUBJECT.fullmatch(subject)
     if named is None or named.groups() != (kubernetes.namespace, kubernetes.service_account):
-        raise BadToken(
-            "bad-claim", "the token's sub and its kubernetes.io claim name different service accounts"
-        )
+        raise BadToken("bad-claim", "the token's sub and its kubernetes.io claim name different service accounts")
     if rules.require_pod and (not kubernetes.pod_uid or not kubernetes.pod_name):
-        raise BadToken(
-            "no-pod", "the token is not bound to a pod", hint="use the token projected into the pod"
-        )
+        raise BadToken("no-pod", "the token is not bound to a pod", hint="use the token projected into the pod")
     if rules.node is not None and kubernetes.node_name != rules.node:
         raise BadToken("wrong-node", "the token belongs to a pod of another node")
     return kubernetes
@@ -225,9 +211,7 @@ def _read_kubernetes(found: Mapping[str, Any]) -> KubernetesClaims:
         "node_uid": node.get("uid"),
     }
     uid = account["uid"]
-    if not isinstance(uid, str) or not all(
-        value is None or isinstance(value, str) for value in optional.values()
-    ):
+    if not isinstance(uid, str) or not all(value is None or isinstance(value, str) for value in optional.values()):
         raise TypeError
     return KubernetesClaims(
         namespace=Namespace.parse(found["namespace"]),
@@ -248,11 +232,7 @@ def _tags(claims: Mapping[str, Any]) -> SessionTags | None:
     }
     keys = nested.get("transitive_tag_keys") or claims.get(FLAT_TRANSITIVE) or []
     keys = [keys] if isinstance(keys, str) else keys
-    if (
-        not isinstance(raw, dict)
-        or not isinstance(keys, list)
-        or not all(isinstance(key, str) for key in keys)
-    ):
+    if not isinstance(raw, dict) or not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise BadToken("bad-claim", "the token's tags claim does not have its form")
     tags: dict[str, str] = {}
     for key, value in raw.items():

@@ -15,7 +15,14 @@ class AgentChild:
 
     def __init__(self, config: PlaneConfig, state: StateDir, url: str) -> None:
         arguments = ["serve", "--clusters-file", str(state.clusters), "--endpoint", url]
-        arguments += ["--region", config.region, "--bind-hosts", config.agent_host, "--port", str(config.agent_port)]
+        arguments += [
+            "--region",
+            config.region,
+            "--bind-hosts",
+            config.agent_host,
+            "--port",
+            str(config.agent_port),
+        ]
         arguments += ["--probe-port", "0", "--metrics-port", "0", "--exit-with-stdin"]
         environment = {
             "AWS_SHARED_CREDENTIALS_FILE": str(state.node_credentials),
@@ -25,7 +32,9 @@ class AgentChild:
         self._host = config.agent_host
         self._port = config.agent_port
         self._process = ChildProcess(
-            [sys.executable, "-m", "rolecall.daemons.agent", *arguments], environment, log=state.root / "agent.log"
+            [sys.executable, "-m", "rolecall.daemons.agent", *arguments],
+            environment,
+            log=state.root / "agent.log",
         )
 
     async def start(self) -> str:

@@ -28,7 +28,11 @@ class Codes:
 
 
 QUERY_CODES = Codes(
-    "MissingAuthenticationToken", "InvalidClientTokenId", "SignatureDoesNotMatch", "IncompleteSignature", "ExpiredToken"
+    "MissingAuthenticationToken",
+    "InvalidClientTokenId",
+    "SignatureDoesNotMatch",
+    "IncompleteSignature",
+    "ExpiredToken",
 )
 JSON_CODES = Codes(
     "MissingAuthenticationTokenException",
@@ -49,9 +53,7 @@ def unreadable(codes: Codes, fault: SignatureFault) -> ServiceError:
     return ServiceError(codes.incomplete, fault.message, status=400, hint=fault.hint)
 
 
-def authenticate(
-    tx: sqlite3.Connection, request: Request, signed: Signed, codes: Codes, now: float
-) -> Principal:
+def authenticate(tx: sqlite3.Connection, request: Request, signed: Signed, codes: Codes, now: float) -> Principal:
     """Return who signed, or raise `ServiceError` 403 with the code that AWS gives that failure.
 
     In this order: the key exists and is active, the session token is the one issued with it, the signature

@@ -11,7 +11,7 @@ from rolecall.daemons.local_aws.apiserver.face import ApiserverFace
 from rolecall.daemons.local_aws.config import PlaneConfig
 from rolecall.daemons.local_aws.eks.auth_face import EksAuthFace
 from rolecall.daemons.local_aws.eks.clusters import Clusters
-from rolecall.daemons.local_aws.faces import QueryFace, RestFace
+from rolecall.daemons.local_aws.faces import Face, QueryFace, RestFace
 from rolecall.daemons.local_aws.front import Front
 from rolecall.daemons.local_aws.guard import Guard
 from rolecall.daemons.local_aws.hosting import HostedWorld
@@ -49,7 +49,12 @@ def world_of(config: PlaneConfig, url: str) -> World:
 
 
 async def build(
-    config: PlaneConfig, world: World, database: Database, issuers: Issuers, clock: Clock, readiness: Readiness
+    config: PlaneConfig,
+    world: World,
+    database: Database,
+    issuers: Issuers,
+    clock: Clock,
+    readiness: Readiness,
 ) -> Front:
     """Return the front, with everything behind it, over a database that is open and filled."""
     clusters = Clusters(issuers, database)
@@ -67,7 +72,7 @@ async def build(
             return Reply(status, text, (("content-type", "text/plain; charset=utf-8"),))
         return issuers.page(request)
 
-    faces = {
+    faces: dict[str, Face] = {
         "sts": QueryFace("sts", sts.operations(WebIdentity(database, fetch_keys))),
         "iam": QueryFace("iam", iam.OPERATIONS),
         "eks": RestFace("eks", eks.operations(clusters, Associations(hosted.associations, hosted))),

@@ -46,7 +46,9 @@ class Face(Protocol):
 
 def _unsupported(service: str, name: str) -> ServiceError:
     return ServiceError(
-        "NotImplemented", f"rolecall dev does not offer {service}:{name}; see docs/reference/identity-plane.md", status=501
+        "NotImplemented",
+        f"rolecall dev does not offer {service}:{name}; see docs/reference/identity-plane.md",
+        status=501,
     )
 
 

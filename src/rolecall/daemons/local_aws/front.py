@@ -37,7 +37,14 @@ class Front:
     """Answers every request of the plane's port."""
 
     def __init__(
-        self, *, guard: Guard, faces: Mapping[str, Face], open_pages: OpenPage, database: Database, clock: Clock, world: World
+        self,
+        *,
+        guard: Guard,
+        faces: Mapping[str, Face],
+        open_pages: OpenPage,
+        database: Database,
+        clock: Clock,
+        world: World,
     ) -> None:
         self._guard = guard
         self._faces = faces
@@ -71,7 +78,11 @@ class Front:
             name, who = f"{name} {_as_service_error(fault).code}", who
         except Exception:
             log.exception("plane.failed", extra={"fields": {"operation": name, "request_id": request_id}})
-            failure = ServiceError("InternalFailure", "The request failed inside rolecall dev; its log has the cause.", status=500)
+            failure = ServiceError(
+                "InternalFailure",
+                "The request failed inside rolecall dev; its log has the cause.",
+                status=500,
+            )
             reply = render_error(failure, request_id)
         status = reply.status
         log.info(
@@ -164,5 +175,3 @@ def _as_service_error(fault: RolecallError) -> ServiceError:
 
 def _arn(principal: Principal) -> str:
     return principal.name if not hasattr(principal, "arn") else principal.arn
-
-

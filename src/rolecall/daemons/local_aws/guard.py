@@ -30,7 +30,9 @@ class Guard:
             return Reply(400, b"exactly one Host header is needed\n", _PLAIN)
         if _host_name(hosts[0]) not in self._names:
             return Reply(
-                421, b"this Host is not served here; use 127.0.0.1 or localhost, or start with --allow-host\n", _PLAIN
+                421,
+                b"this Host is not served here; use 127.0.0.1 or localhost, or start with --allow-host\n",
+                _PLAIN,
             )
         if request.header("origin") is not None:
             return Reply(403, b"web pages may not use this endpoint\n", _PLAIN)

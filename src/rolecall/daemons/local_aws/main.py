@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import signal
 from collections.abc import Callable
 
 from rolecall import __version__
@@ -16,11 +15,13 @@ from rolecall.daemons.local_aws.iam.records import active_key, bootstrap
 from rolecall.daemons.local_aws.issuers import Issuers
 from rolecall.daemons.local_aws.schema import MIGRATIONS
 from rolecall.daemons.local_aws.state_files import write_state_files
+from rolecall.daemons.runner import stop_on_signals
 from rolecall.edges.asgi import application
 from rolecall.edges.clock import SystemClock
+from rolecall.edges.sockets import bind_tcp, shown_address
 from rolecall.edges.state_dir import Running, StateDir, write_private
 from rolecall.edges.store.sqlite import Database
-from rolecall.edges.web_server import bind, serve
+from rolecall.edges.web_server import serve
 
 LONGEST_BODY = 1024 * 1024
 
@@ -38,12 +39,9 @@ def run(config: PlaneConfig, *, announce: Callable[[Running], None]) -> int:
 
 
 async def _serve(config: PlaneConfig, state: StateDir, announce: Callable[[Running], None]) -> int:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    listener = bind(config.listen_host, config.listen_port, "--listen")
-    shown = f"[{config.listen_host}]" if ":" in config.listen_host else config.listen_host
-    url = f"http://{shown}:{listener.getsockname()[1]}"
+    stop = stop_on_signals()
+    listener = bind_tcp(config.listen_host, config.listen_port, flag="--listen")
+    url = f"http://{shown_address(listener)}"
     world, clock, readiness = world_of(config, url), SystemClock(), Readiness()
     database = Database(state.database)
     try:

@@ -99,7 +99,11 @@ class Service:
     def context(self) -> RequestContext:
         """The condition keys that describe it."""
         return RequestContext.of(
-            {"aws:PrincipalIsAWSService": "true", "aws:PrincipalServiceName": self.name, "aws:SourceAccount": self.account}
+            {
+                "aws:PrincipalIsAWSService": "true",
+                "aws:PrincipalServiceName": self.name,
+                "aws:SourceAccount": self.account,
+            }
         )
 
 

@@ -62,7 +62,8 @@ class Query:
             raise ServiceError("MissingAction", "the request has no Action")
         if version != self._model.api_version or action not in self._model.operation_names:
             raise ServiceError(
-                "InvalidAction", f"Could not find operation {action[:64]} for version {version[:16] or 'NO_VERSION_SPECIFIED'}"
+                "InvalidAction",
+                f"Could not find operation {action[:64]} for version {version[:16] or 'NO_VERSION_SPECIFIED'}",
             )
         return self._model.operation_model(action)
 
@@ -129,7 +130,7 @@ def _read(shape: Shape, form: Mapping[str, str], at: str) -> Any:
 
 def _read_list(shape: ListShape, form: Mapping[str, str], at: str) -> list[Any] | None:
     """Return list members in order; a bare ``Name=`` is an empty list."""
-    members = []
+    members: list[Any] = []
     for number in range(1, MOST_MEMBERS + 1):
         value = _read(shape.member, form, f"{at}.member.{number}")
         if value is None:

@@ -103,7 +103,9 @@ class Associations:
         _refuse_policy(params)
         role, target = _role(params, "roleArn"), _target_role(params)
         if role.account != cluster.account:
-            raise _invalid("The role must be in the cluster's account; name a role of another account as targetRoleArn.")
+            raise _invalid(
+                "The role must be in the cluster's account; name a role of another account as targetRoleArn."
+            )
         tags = _tags(params)
         namespace, account = _namespace(params), _service_account(params)
         await self._world.refuse_role(role)
@@ -140,7 +142,11 @@ class Associations:
         cluster = await self._cluster(params)
         most = params.get("maxResults", 100)
         page = await self._store.page(
-            cluster.name, params.get("namespace"), params.get("serviceAccount"), params.get("nextToken", ""), most
+            cluster.name,
+            params.get("namespace"),
+            params.get("serviceAccount"),
+            params.get("nextToken", ""),
+            most,
         )
         answer: dict[str, Any] = {"associations": [_summary(association) for association in page.associations]}
         if page.next_after is not None:
@@ -232,7 +238,9 @@ def _invalid(message: str) -> ServiceError:
 
 def _no_association(identifier: str) -> ServiceError:
     return ServiceError(
-        "ResourceNotFoundException", f"No service account role association found for ID: {identifier[:64]}", status=404
+        "ResourceNotFoundException",
+        f"No service account role association found for ID: {identifier[:64]}",
+        status=404,
     )
 
 
@@ -273,7 +281,9 @@ def _client_token(params: Mapping[str, Any]) -> str | None:
 
 def _refuse_policy(params: Mapping[str, Any]) -> None:
     if params.get("policy"):
-        raise _invalid("policy is refused: session policies are not enforced yet, and ignoring one would grant too much.")
+        raise _invalid(
+            "policy is refused: session policies are not enforced yet, and ignoring one would grant too much."
+        )
 
 
 def _tags(params: Mapping[str, Any]) -> dict[str, str]:

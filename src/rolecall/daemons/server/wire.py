@@ -47,7 +47,9 @@ class RestJson:
                 "MethodNotAllowedException", f"this path takes {' or '.join(sorted(methods))}", status=405
             )
         raise ServiceError(
-            "UnknownOperationException", f"there is no {self._model.service_name} operation at this path", status=404
+            "UnknownOperationException",
+            f"there is no {self._model.service_name} operation at this path",
+            status=404,
         )
 
     def parse(self, operation: OperationModel, in_path: Mapping[str, str], request: Request) -> dict[str, Any]:
@@ -116,8 +118,11 @@ def _read(shape: Shape, value: Any, at: str) -> Any:
     if value is None:
         return None
     if isinstance(shape, StructureShape) and isinstance(value, dict):
-        return {name: _read(shape.members[name], member, f"{at}.{name}")
-                for name, member in value.items() if name in shape.members}
+        return {
+            name: _read(shape.members[name], member, f"{at}.{name}")
+            for name, member in value.items()
+            if name in shape.members
+        }
     if isinstance(shape, MapShape) and isinstance(value, dict):
         return {key: _read(shape.value, member, f"{at}.{key}") for key, member in value.items()}
     if isinstance(shape, ListShape) and isinstance(value, list):
@@ -134,8 +139,11 @@ def _write(shape: Shape, value: Any) -> Any:
     if value is None:
         return None
     if isinstance(shape, StructureShape):
-        return {member.serialization.get("name", name): _write(member, value[name])
-                for name, member in shape.members.items() if value.get(name) is not None}
+        return {
+            member.serialization.get("name", name): _write(member, value[name])
+            for name, member in shape.members.items()
+            if value.get(name) is not None
+        }
     if isinstance(shape, ListShape):
         return [_write(shape.member, member) for member in value]
     if isinstance(shape, MapShape):

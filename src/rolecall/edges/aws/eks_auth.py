@@ -34,9 +34,7 @@ class Wire(Protocol):
         """Return what was issued, or raise `Upstream`."""
         ...
 
-    def decode_error(
-        self, status: int, headers: Sequence[tuple[str, str]], body: bytes, /
-    ) -> UpstreamAnswered:
+    def decode_error(self, status: int, headers: Sequence[tuple[str, str]], body: bytes, /) -> UpstreamAnswered:
         """Return the error of an answer that is not 200."""
         ...
 

@@ -132,7 +132,5 @@ def _signing_key(key_id: str, secret: str, token: str, *, where: str, hint: str)
     if not key_id or not secret:
         raise Misconfigured(f"{where} has no AWS access key", hint=hint)
     if not all(map(_PRINTABLE.fullmatch, (key_id, secret, token or "-"))) or "/" in key_id:
-        raise Misconfigured(
-            f"{where} has an AWS access key with characters that no access key has", hint=hint
-        )
+        raise Misconfigured(f"{where} has an AWS access key with characters that no access key has", hint=hint)
     return SigningKey(key_id, Secret(secret), Secret(token) if token else None)

@@ -107,9 +107,7 @@ def sign(
     scope = scope_of(amz_date[:8], region, service)
     canonical = canonical_request(bare, names, service, _payload_hash(bare))
     found = signature(secret, amz_date[:8], region, service, string_to_sign(amz_date, scope, canonical))
-    value = (
-        f"{ALGORITHM} Credential={access_key_id}/{scope}, SignedHeaders={';'.join(names)}, Signature={found}"
-    )
+    value = f"{ALGORITHM} Credential={access_key_id}/{scope}, SignedHeaders={';'.join(names)}, Signature={found}"
     return replace(bare, headers=(*bare.headers, ("authorization", value)))
 
 
@@ -134,14 +132,10 @@ def parse_authorization(request: Request) -> Signed | None:
     if algorithm != ALGORITHM:
         raise SignatureFault("unsupported", f"Unsupported AWS 'algorithm' (only {ALGORITHM} is accepted).")
     if len(value) > LONGEST_AUTHORIZATION:
-        raise SignatureFault(
-            "malformed", f"The Authorization header is longer than {LONGEST_AUTHORIZATION} bytes."
-        )
+        raise SignatureFault("malformed", f"The Authorization header is longer than {LONGEST_AUTHORIZATION} bytes.")
     parameters = _parameters(rest)
     amz_date = request.header("x-amz-date") or request.header("date")
-    missing = [
-        f"Authorization header requires '{name}' parameter." for name in _PARAMETERS if not parameters[name]
-    ]
+    missing = [f"Authorization header requires '{name}' parameter." for name in _PARAMETERS if not parameters[name]]
     if not amz_date:
         missing.append("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
     if missing or not amz_date:
@@ -243,9 +237,7 @@ def _signed_headers(text: str) -> tuple[str, ...]:
     if len(names) > MOST_SIGNED_HEADERS:
         raise SignatureFault("malformed", f"SignedHeaders has more than {MOST_SIGNED_HEADERS} names.")
     if not all(map(_HEADER_NAME.fullmatch, names)) or list(names) != sorted(set(names)):
-        raise SignatureFault(
-            "malformed", "SignedHeaders must be lower-case header names, sorted, each one once."
-        )
+        raise SignatureFault("malformed", "SignedHeaders must be lower-case header names, sorted, each one once.")
     return names
 
 
@@ -256,9 +248,7 @@ def _check_signed_headers(request: Request, signed: Signed) -> None:
         )
     for name, _ in request.headers:
         if name.startswith("x-amz-") and name not in signed.signed_headers and name not in _MAY_BE_UNSIGNED:
-            raise SignatureFault(
-                "unsigned-header", f"'{name[:64]}' must be a 'SignedHeader' in the AWS Authorization."
-            )
+            raise SignatureFault("unsigned-header", f"'{name[:64]}' must be a 'SignedHeader' in the AWS Authorization.")
 
 
 def _check_time(signed: Signed, now: float, skew: float) -> None:

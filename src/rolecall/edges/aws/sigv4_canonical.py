@@ -40,9 +40,7 @@ class SignatureFault(BadInput):
         self.reason = reason
 
 
-def canonical_request(
-    request: Request, signed_headers: Sequence[str], service: str, payload_hash: str
-) -> bytes:
+def canonical_request(request: Request, signed_headers: Sequence[str], service: str, payload_hash: str) -> bytes:
     """Return the canonical request over `signed_headers` (lower-case, sorted names).
 
     The result may hold the session token: it is never logged or put into an error.
@@ -112,9 +110,7 @@ def scope_of(date: str, region: str, service: str) -> str:
 
 def signature(secret: Secret, date: str, region: str, service: str, to_sign: str) -> str:
     """Return the signature in lower-case hexadecimal."""
-    return hmac.new(
-        _signing_key(secret, date, region, service), to_sign.encode("ascii"), hashlib.sha256
-    ).hexdigest()
+    return hmac.new(_signing_key(secret, date, region, service), to_sign.encode("ascii"), hashlib.sha256).hexdigest()
 
 
 @lru_cache(maxsize=256)  # four HMACs a request are saved; a key is good for one day, region and service

@@ -35,17 +35,13 @@ def inject(
     """
     text = role_annotation(account, prefix)
     if text is None:
-        raise BadName(
-            f"service account {account.namespace}/{account.name} has no {prefix}/role-arn annotation"
-        )
+        raise BadName(f"service account {account.namespace}/{account.name} has no {prefix}/role-arn annotation")
     role = RoleArn.parse(text)
     audience = check_audience(account.annotations.get(f"{prefix}/audience", AUDIENCE))
     wanted = account.annotations.get(f"{prefix}/token-expiration")
     if wanted is not None:
         if not wanted.isascii() or not wanted.isdigit():
-            raise BadName(
-                f"annotation {prefix}/token-expiration is {wanted!r}: use whole seconds, at least 600"
-            )
+            raise BadName(f"annotation {prefix}/token-expiration is {wanted!r}: use whole seconds, at least 600")
         expiration = int(wanted)
     token = TokenMount(
         volume="aws-iam-token",

@@ -27,7 +27,8 @@ def account_uid(tx: sqlite3.Connection, cluster: str, namespace: Namespace, name
         (cluster, namespace, name, entropy.uuid4()),
     )
     row = tx.execute(
-        "SELECT uid FROM service_accounts WHERE cluster = ? AND namespace = ? AND name = ?", (cluster, namespace, name)
+        "SELECT uid FROM service_accounts WHERE cluster = ? AND namespace = ? AND name = ?",
+        (cluster, namespace, name),
     ).fetchone()
     return str(row["uid"])
 

@@ -142,7 +142,9 @@ def _get_account(tx: sqlite3.Connection, call: Call, parts: tuple[str, ...]) -> 
 
 def _annotate(tx: sqlite3.Connection, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
     cluster_row(tx, parts[0])
-    return accounts.annotate(tx, call.world, *parts, wire.decode(call.request.body, wire.Annotations))
+    cluster, namespace, name = parts
+    change = wire.decode(call.request.body, wire.Annotations)
+    return accounts.annotate(tx, call.world, cluster, namespace, name, change)
 
 
 def _create_pod(tx: sqlite3.Connection, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
@@ -156,11 +158,11 @@ def _list_pods(tx: sqlite3.Connection, call: Call, parts: tuple[str, ...]) -> ms
 
 
 def _heartbeat(tx: sqlite3.Connection, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
-    return pods.heartbeat(tx, *parts, call.now)
+    return pods.heartbeat(tx, parts[0], parts[1], call.now)
 
 
 def _end_pod(tx: sqlite3.Connection, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
-    return pods.end(tx, *parts, call.now)
+    return pods.end(tx, parts[0], parts[1], call.now)
 
 
 def _get_session(tx: sqlite3.Connection, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:

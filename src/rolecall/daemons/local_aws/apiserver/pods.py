@@ -57,9 +57,7 @@ def heartbeat(tx: sqlite3.Connection, cluster: str, uid: str, now: float) -> Pod
 
 def end(tx: sqlite3.Connection, cluster: str, uid: str, now: float) -> Pod:
     """End a pod: its tokens are refused from now on."""
-    tx.execute(
-        "UPDATE pods SET ended_at = ? WHERE cluster = ? AND uid = ? AND ended_at IS NULL", (now, cluster, uid)
-    )
+    tx.execute("UPDATE pods SET ended_at = ? WHERE cluster = ? AND uid = ? AND ended_at IS NULL", (now, cluster, uid))
     return find(tx, cluster, uid, now)
 
 

@@ -62,11 +62,13 @@ def _create(tx: sqlite3.Connection, call: Call) -> Answer:
     cluster_row(tx, cluster)
     if name not in VERSIONS:
         raise ServiceError(
-            "InvalidParameterException", f"Addon {name} is not offered here: choose one of {', '.join(sorted(VERSIONS))}"
+            "InvalidParameterException",
+            f"Addon {name} is not offered here: choose one of {', '.join(sorted(VERSIONS))}",
         )
     if call.params.get("podIdentityAssociations"):
         raise ServiceError(
-            "InvalidParameterException", "podIdentityAssociations of add-ons are not offered; create the association itself"
+            "InvalidParameterException",
+            "podIdentityAssociations of add-ons are not offered; create the association itself",
         )
     if tx.execute("SELECT 1 FROM addons WHERE cluster = ? AND name = ?", (cluster, name)).fetchone():
         raise ServiceError("ResourceInUseException", "Addon already exists.", status=409)

@@ -48,9 +48,7 @@ class SqliteAssociations:
         self, cluster: ClusterName, namespace: Namespace, service_account: ServiceAccountName
     ) -> Association | None:
         """Return the association of a service account."""
-        return await self._database.run(
-            lambda tx: association_of(tx, self._world, cluster, namespace, service_account)
-        )
+        return await self._database.run(lambda tx: association_of(tx, self._world, cluster, namespace, service_account))
 
     async def page(
         self, cluster: ClusterName, namespace: str | None, service_account: str | None, after: str, most: int
@@ -69,28 +67,30 @@ class SqliteAssociations:
     async def replace(self, association: Association) -> bool:
         """Keep a changed association."""
         changed = await self._database.run(
-            lambda tx: tx.execute(
-                "UPDATE associations SET role_arn = ?, target_role_arn = ?, external_id = ?, disable_session_tags = ?,"
-                " modified_at = ? WHERE cluster = ? AND id = ?",
-                (
-                    str(association.role),
-                    str(association.target_role) if association.target_role else None,
-                    association.external_id,
-                    association.disable_session_tags,
-                    association.modified_at,
-                    association.cluster,
-                    association.id,
-                ),
-            ).rowcount
+            lambda tx: (
+                tx.execute(
+                    "UPDATE associations SET role_arn = ?, target_role_arn = ?, external_id = ?, disable_session_tags = ?,"
+                    " modified_at = ? WHERE cluster = ? AND id = ?",
+                    (
+                        str(association.role),
+                        str(association.target_role) if association.target_role else None,
+                        association.external_id,
+                        association.disable_session_tags,
+                        association.modified_at,
+                        association.cluster,
+                        association.id,
+                    ),
+                ).rowcount
+            )
         )
         return changed == 1
 
     async def remove(self, cluster: ClusterName, association_id: str) -> bool:
         """Forget an association."""
         removed = await self._database.run(
-            lambda tx: tx.execute(
-                "DELETE FROM associations WHERE cluster = ? AND id = ?", (cluster, association_id)
-            ).rowcount
+            lambda tx: (
+                tx.execute("DELETE FROM associations WHERE cluster = ? AND id = ?", (cluster, association_id)).rowcount
+            )
         )
         return removed == 1
 
@@ -102,7 +102,8 @@ class SqliteAssociations:
     def _add(self, tx: sqlite3.Connection, association: Association, client_token: str | None) -> Association:
         if client_token is not None:
             made = tx.execute(
-                "SELECT * FROM associations WHERE cluster = ? AND client_token = ?", (association.cluster, client_token)
+                "SELECT * FROM associations WHERE cluster = ? AND client_token = ?",
+                (association.cluster, client_token),
             ).fetchone()
             if made is not None:
                 return _association(self._world, made)
@@ -115,9 +116,7 @@ class SqliteAssociations:
         )
         if present is not None:
             raise ServiceError("ResourceInUseException", f"Association already exists: {present.id}", status=409)
-        (count,) = tx.execute(
-            "SELECT count(*) FROM associations WHERE cluster = ?", (association.cluster,)
-        ).fetchone()
+        (count,) = tx.execute("SELECT count(*) FROM associations WHERE cluster = ?", (association.cluster,)).fetchone()
         if count >= MOST_PER_CLUSTER:
             raise ServiceError(
                 "ResourceLimitExceededException", f"A cluster has at most {MOST_PER_CLUSTER} associations."

@@ -47,5 +47,9 @@ class EksAuthFace:
 
 def _render(answer: Answer, request_id: str) -> Reply:
     issued: Issued = answer["issued"]
-    headers = (("content-type", "application/json"), ("x-amzn-requestid", request_id), ("cache-control", "no-store"))
+    headers = (
+        ("content-type", "application/json"),
+        ("x-amzn-requestid", request_id),
+        ("cache-control", "no-store"),
+    )
     return Reply(200, wire.encode_issued(issued), headers)

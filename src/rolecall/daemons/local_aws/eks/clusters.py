@@ -152,7 +152,8 @@ def _describe(tx: sqlite3.Connection, call: Call) -> Answer:
 def _list(tx: sqlite3.Connection, call: Call) -> Answer:
     most = call.params.get("maxResults", 100)
     rows = tx.execute(
-        "SELECT name FROM clusters WHERE name > ? ORDER BY name LIMIT ?", (call.params.get("nextToken", ""), most + 1)
+        "SELECT name FROM clusters WHERE name > ? ORDER BY name LIMIT ?",
+        (call.params.get("nextToken", ""), most + 1),
     ).fetchall()
     names = [row["name"] for row in rows[:most]]
     return {"clusters": names} | ({"nextToken": names[-1]} if len(rows) > most else {})

@@ -34,7 +34,7 @@ def checked_trust(tx: sqlite3.Connection, world: World, text: str) -> str:
         )
     checked(text, "trust")
     for statement in parse_policy(text, "trust").statements:
-        for arn in sorted(statement.principals.aws if statement.principals else ()):
+        for arn in sorted(statement.principals.arns if statement.principals else ()):
             found = _OWN_PRINCIPAL.fullmatch(arn)
             if found and found[1] == world.account and not _exists(tx, arn, found[3]):
                 raise ServiceError("MalformedPolicyDocument", f'Invalid principal in policy: "AWS":"{arn}"')

@@ -63,11 +63,23 @@ def _create(tx: sqlite3.Connection, call: Call) -> Answer:
     (count,) = tx.execute("SELECT count(*) FROM oidc_providers").fetchone()
     if count >= MOST_PROVIDERS:
         raise ServiceError(
-            "LimitExceeded", f"Cannot exceed quota for OpenIdConnectProvidersPerAccount: {MOST_PROVIDERS}", status=409
+            "LimitExceeded",
+            f"Cannot exceed quota for OpenIdConnectProvidersPerAccount: {MOST_PROVIDERS}",
+            status=409,
         )
     arn = call.world.iam_arn(f"oidc-provider/{url}")
     tags = read_tags(params.get("Tags", ()))
-    _insert(tx, Provider(arn, url, _client_ids(params.get("ClientIDList", ())), tuple(params.get("ThumbprintList", ())), tags, call.now))
+    _insert(
+        tx,
+        Provider(
+            arn,
+            url,
+            _client_ids(params.get("ClientIDList", ())),
+            tuple(params.get("ThumbprintList", ())),
+            tags,
+            call.now,
+        ),
+    )
     return {"OpenIDConnectProviderArn": arn, "Tags": show_tags(tags)}
 
 
@@ -75,7 +87,12 @@ def _insert(tx: sqlite3.Connection, provider: Provider) -> None:
     lists = (provider.client_ids, provider.thumbprints, provider.tags)
     tx.execute(
         "INSERT INTO oidc_providers (arn, url, client_ids, thumbprints, tags, created_at) VALUES (?, ?, ?, ?, ?, ?)",
-        (provider.arn, provider.url, *(msgspec.json.encode(each).decode() for each in lists), provider.created_at),
+        (
+            provider.arn,
+            provider.url,
+            *(msgspec.json.encode(each).decode() for each in lists),
+            provider.created_at,
+        ),
     )
 
 
@@ -83,7 +100,9 @@ def _client_ids(given: tuple[str, ...] | list[str]) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(given))
     if len(found) > MOST_CLIENT_IDS:
         raise ServiceError(
-            "LimitExceeded", f"Cannot exceed quota for ClientIdsPerOpenIdConnectProvider: {MOST_CLIENT_IDS}", status=409
+            "LimitExceeded",
+            f"Cannot exceed quota for ClientIdsPerOpenIdConnectProvider: {MOST_CLIENT_IDS}",
+            status=409,
         )
     return found
 

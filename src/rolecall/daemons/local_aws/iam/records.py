@@ -135,7 +135,8 @@ def bootstrap(tx: sqlite3.Connection, world: World, now: float) -> None:
         (arn, ADMINISTRATOR, ids.unique_id("ANPA"), now, now),
     )
     tx.execute(
-        "INSERT INTO policy_versions (arn, version, document, created_at) VALUES (?, 1, ?, ?)", (arn, _ALLOW_ALL, now)
+        "INSERT INTO policy_versions (arn, version, document, created_at) VALUES (?, 1, ?, ?)",
+        (arn, _ALLOW_ALL, now),
     )
     for name in ("admin", "node"):
         tx.execute(
@@ -145,7 +146,8 @@ def bootstrap(tx: sqlite3.Connection, world: World, now: float) -> None:
         add_key(tx, name, now)
     tx.execute("INSERT INTO attachments (owner, policy_arn, attached_at) VALUES ('user/admin', ?, ?)", (arn, now))
     tx.execute(
-        "INSERT INTO inline_policies (owner, name, document) VALUES ('user/node', 'eks-auth', ?)", (_ALLOW_EKS_AUTH,)
+        "INSERT INTO inline_policies (owner, name, document) VALUES ('user/node', 'eks-auth', ?)",
+        (_ALLOW_EKS_AUTH,),
     )
 
 

@@ -56,7 +56,8 @@ def _create(tx: sqlite3.Connection, call: Call) -> Answer:
     name, path = params["RoleName"], params.get("Path", "/")
     if params.get("PermissionsBoundary"):
         raise ServiceError(
-            "InvalidInput", "PermissionsBoundary is refused: boundaries are not enforced yet, and ignoring one grants more."
+            "InvalidInput",
+            "PermissionsBoundary is refused: boundaries are not enforced yet, and ignoring one grants more.",
         )
     if find_role_by_name(tx, name) is not None:
         raise ServiceError("EntityAlreadyExists", f"Role with name {name} already exists.", status=409)

@@ -23,7 +23,9 @@ def limited(tags: dict[str, str]) -> dict[str, str]:
         if key.lower().startswith("aws:"):
             raise ServiceError("InvalidInput", f"System tags cannot be added/updated by requester: {key[:128]}")
     if len(tags) > MOST_TAGS:
-        raise ServiceError("LimitExceeded", f"The number of tags has reached the maximum limit: {MOST_TAGS}", status=409)
+        raise ServiceError(
+            "LimitExceeded", f"The number of tags has reached the maximum limit: {MOST_TAGS}", status=409
+        )
     return tags
 
 

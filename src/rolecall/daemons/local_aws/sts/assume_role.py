@@ -79,7 +79,8 @@ def check_duration(principal: Principal, role: Role, spec: SessionSpec) -> None:
         )
     if not isinstance(principal, Service) and spec.duration > role.max_session:
         raise ServiceError(
-            "ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+            "ValidationError",
+            "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
         )
 
 
@@ -91,7 +92,12 @@ def denied(principal: Principal, action: str, role: RoleArn | None) -> ServiceEr
 
 
 def _allowed(
-    tx: sqlite3.Connection, world: World, principal: Principal, role: Role, action: str, context: RequestContext
+    tx: sqlite3.Connection,
+    world: World,
+    principal: Principal,
+    role: Role,
+    action: str,
+    context: RequestContext,
 ) -> bool:
     outcome = trust_verdict(trust_of(role), action, principal.requester(), context)
     if outcome.verdict is not Verdict.ALLOW:
@@ -123,7 +129,9 @@ def wanted_session(call: Call) -> Hop:
     transitive = frozenset(params.get("TransitiveTagKeys", ()))
     strange = sorted(transitive - tags.keys())
     if strange:
-        raise ServiceError("ValidationError", f"TransitiveTagKeys names keys that are not in Tags: {', '.join(strange)}")
+        raise ServiceError(
+            "ValidationError", f"TransitiveTagKeys names keys that are not in Tags: {', '.join(strange)}"
+        )
     spec = SessionSpec(
         name=params["RoleSessionName"],
         duration=params.get("DurationSeconds", _DEFAULT_DURATION),

@@ -109,11 +109,15 @@ def _act(tx: sqlite3.Connection, call: Call) -> Answer:
     assert role is not None, "a role that does not exist is refused"
     minted = mint(tx, call.world, role, spec, call.now, federated=federated_keys(caller.claims))
     identity = {"SourceIdentity": spec.source_identity} if spec.source_identity else {}
-    return minted.answer() | identity | {
-        "Audience": caller.claims.audience,
-        "Provider": provider.arn,
-        "SubjectFromWebIdentityToken": caller.claims.subject,
-    }
+    return (
+        minted.answer()
+        | identity
+        | {
+            "Audience": caller.claims.audience,
+            "Provider": provider.arn,
+            "SubjectFromWebIdentityToken": caller.claims.subject,
+        }
+    )
 
 
 def unverified_issuer(token: str) -> tuple[str, str | None]:
@@ -176,7 +180,8 @@ def _denied(refusal: Refusal) -> ServiceError:
     """Return STS's denial, which does not tell a stranger what exists; the hint goes to the plane's log."""
     if refusal.reason == "too-long":
         return ServiceError(
-            "ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+            "ValidationError",
+            "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
         )
     actions = {"no-tag-session": "sts:TagSession", "no-set-source-identity": "sts:SetSourceIdentity"}
     action = actions.get(refusal.reason, "sts:AssumeRoleWithWebIdentity")

@@ -1,0 +1,126 @@
+"""Puts the agent together: the door, the cache behind it, EKS Auth behind that."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rolecall.core.exchange import Reply, Request
+from rolecall.core.freshness import FreshnessRules
+from rolecall.core.names import ClusterName
+from rolecall.core.source import Ask, Issued, Source
+from rolecall.daemons.agent.config import AgentConfig, read_clusters
+from rolecall.daemons.serving import Corridor
+from rolecall.edges import entropy
+from rolecall.edges.aws.eks_auth import EksAuth
+from rolecall.edges.cache import CacheRules, CredentialCache
+from rolecall.edges.clock import Clock
+from rolecall.edges.http_client import HttpClient
+from rolecall.edges.limits import PerSource
+from rolecall.edges.telemetry import CONTENT_TYPE, Log, Metric, render
+from rolecall.errors import BadInput
+from rolecall.mechanisms.pod_identity import door, wire
+
+
+@dataclass(slots=True)
+class Agent:
+    """The parts that the process runs."""
+
+    corridor: Corridor
+    cache: CredentialCache
+    http: HttpClient
+
+
+class ClusterByIssuer:
+    """Chooses the cluster by the issuer that a token names. It only routes: EKS Auth verifies the token."""
+
+    def __init__(self, source: Source, path: Path) -> None:
+        self._source = source
+        self._path = path
+
+    async def __call__(self, ask: Ask) -> Issued:
+        """Ask for the token's cluster; raises `BadInput` for an issuer that is no cluster's."""
+        issuer = door.payload_of(ask).get("iss")
+        cluster: ClusterName | None = read_clusters(self._path).get(str(issuer))
+        if cluster is None:
+            raise BadInput(f"the token's issuer {str(issuer)[:200]!r} is not the issuer of any cluster here")
+        return await self._source(replace(ask, cluster=cluster))
+
+
+def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
+    """Return the agent's parts, wired; nothing is opened yet. Raises `Misconfigured`."""
+
+    def dice() -> float:
+        return entropy.uniform(0.0, 1.0)
+
+    http = HttpClient(proxies=config.environment)
+    upstream: Source = EksAuth(
+        region=config.region,
+        http=http,
+        credentials=config.credentials(),
+        wire=wire,
+        clock=clock,
+        dice=dice,
+        endpoint=config.endpoint,
+        cluster=config.cluster,
+    )
+    if config.clusters_file is not None:
+        upstream = ClusterByIssuer(upstream, config.clusters_file)
+    rules = CacheRules(
+        size=config.cache_size if config.renewal else 0,
+        service_qps=config.service_qps,
+        freshness=FreshnessRules(renewal_ttl=config.renewal or 1.0),
+    )
+    cache = CredentialCache(
+        upstream,
+        clock=clock,
+        dice=dice,
+        rules=rules,
+        token_ends=door.token_ends,
+        per_source=PerSource(rate=50, burst=500, clock=clock),
+        log=log,
+    )
+    allowed = config.allowed_hosts()
+
+    def parse(request: Request) -> Ask | Reply:
+        return door.parse(request, allowed_hosts=allowed, now=clock.now())
+
+    corridor = Corridor(
+        parse=parse, source=cache, render=door.render, render_error=door.render_error, clock=clock, log=log
+    )
+    return Agent(corridor, cache, http)
+
+
+def probes(agent: Agent, serving: functools.partial[bool], request: Request) -> Reply:
+    """Answer /healthz, /readyz and /metrics out of what the process knows, never through the door itself."""
+    text = (("content-type", "text/plain; charset=utf-8"),)
+    match request.path:
+        case "/healthz":
+            return Reply(200, b"ok\n", text)
+        case "/readyz":
+            return Reply(200, b"ok\n", text) if serving() else Reply(503, b"not serving\n", text)
+        case "/metrics":
+            return Reply(200, render(_metrics(agent)), (("content-type", CONTENT_TYPE),))
+    return Reply(404, b"404 page not found\n", text)
+
+
+def _metrics(agent: Agent) -> list[Metric]:
+    counted = agent.cache.counters
+    replies = [({"code": str(code)}, float(count)) for code, count in sorted(agent.corridor.replies.items())]
+    upstream = [({"code": code}, float(count)) for code, count in sorted(counted.upstream.items())]
+    none: dict[str, str] = {}
+    return [
+        Metric("rolecall_agent_replies_total", "counter", "Replies of the door, by status.", replies),
+        Metric("pod_identity_http_response", "counter", "The same, under the name AWS's agent has.", replies),
+        Metric("rolecall_agent_cache_hits_total", "counter", "Answers out of the cache.", [(none, counted.hits)]),
+        Metric(
+            "rolecall_agent_cache_misses_total",
+            "counter",
+            "Questions not in the cache.",
+            [(none, counted.misses)],
+        ),
+        Metric("rolecall_agent_cache_entries", "gauge", "Credentials held.", [(none, len(agent.cache))]),
+        Metric("rolecall_agent_renewals_total", "counter", "Renewals that succeeded.", [(none, counted.renewals)]),
+        Metric("rolecall_agent_upstream_total", "counter", "EKS Auth's answers, by code.", upstream),
+    ]

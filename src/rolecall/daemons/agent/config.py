@@ -1,0 +1,181 @@
+"""The agent's settings: the flags of AWS's agent, and a few of our own (aws-pod-identity.md §1.1)."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from rolecall.core.names import ClusterName, Region
+from rolecall.edges.aws.node_credentials import EnvironmentCredentials, NodeCredentials, SharedFileCredentials
+from rolecall.edges.telemetry import LEVELS
+from rolecall.errors import BadName, Misconfigured
+
+LINK_LOCAL = ("169.254.170.23", "fd00:ec2::23")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(h|m|s|ms)")
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """Everything the agent is told. Port 0 of the probe and metrics listeners turns them off.
+
+    `cluster` is fixed, or `clusters_file` maps the token's issuer to one. Durations are in seconds.
+    """
+
+    cluster: ClusterName | None
+    clusters_file: Path | None
+    endpoint: str | None
+    region: Region
+    hosts: tuple[str, ...]
+    port: int
+    probe_port: int
+    metrics_host: str
+    metrics_port: int
+    renewal: float
+    cache_size: int
+    service_qps: float
+    verbosity: str
+    exit_with_stdin: bool
+    environment: Mapping[str, str]
+
+    def credentials(self) -> NodeCredentials:
+        """Return where the agent's own AWS credentials come from; raises `Misconfigured`."""
+        env = self.environment
+        if env.get("AWS_ACCESS_KEY_ID"):
+            return EnvironmentCredentials(env)
+        path = env.get("AWS_SHARED_CREDENTIALS_FILE") or str(Path("~/.aws/credentials").expanduser())
+        return SharedFileCredentials(Path(path), env.get("AWS_PROFILE", "default"))
+
+    def allowed_hosts(self) -> frozenset[str]:
+        """Return the Host values that the door answers to: where it is bound."""
+        names = set(self.hosts)
+        if any(ipaddress.ip_address(host).is_loopback for host in self.hosts):
+            names.add("localhost")
+        return frozenset(names)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Misconfigured(message, hint=f"see: {self.prog} --help")
+
+
+def read_config(argv: list[str], environment: Mapping[str, str] | None = None) -> AgentConfig:
+    """Return the settings; raises `Misconfigured` for any that cannot work, before anything is opened."""
+    env = dict(os.environ if environment is None else environment)
+    flags = _parser().parse_args(argv)
+    if bool(flags.cluster_name) == bool(flags.clusters_file):
+        raise Misconfigured(
+            'required flag(s) "cluster-name" not set' if not flags.cluster_name else "two ways to choose the cluster",
+            hint="give --cluster-name, or --clusters-file, not both",
+        )
+    try:
+        region = Region.parse(flags.region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or "")
+        cluster = ClusterName.parse(flags.cluster_name) if flags.cluster_name else None
+    except BadName as fault:
+        raise Misconfigured(fault.message, hint="set --region or AWS_REGION, and --cluster-name") from None
+    config = AgentConfig(
+        cluster=cluster,
+        clusters_file=Path(flags.clusters_file) if flags.clusters_file else None,
+        endpoint=flags.endpoint or None,
+        region=region,
+        hosts=tuple(_host(host) for host in flags.bind_hosts or LINK_LOCAL),
+        port=flags.port,
+        probe_port=flags.probe_port,
+        metrics_host=flags.metrics_address,
+        metrics_port=flags.metrics_port,
+        renewal=_seconds(flags.max_credential_retention_before_renewal),
+        cache_size=flags.max_cache_size,
+        service_qps=flags.max_service_qps if flags.max_service_qps > 0 else 3,
+        verbosity=flags.verbosity,
+        exit_with_stdin=flags.exit_with_stdin,
+        environment=env,
+    )
+    _check(config)
+    return config
+
+
+def _check(config: AgentConfig) -> None:
+    if config.verbosity.lower() not in LEVELS:
+        raise Misconfigured(f"Invalid logging verbosity: {config.verbosity}", hint=f"use one of {', '.join(LEVELS)}")
+    can_renew = config.service_qps * config.renewal
+    if config.renewal and can_renew < config.cache_size / 2:
+        raise Misconfigured(
+            f"--max-service-qps {config.service_qps:g} renews {can_renew:g} credentials in {config.renewal:g} s, fewer"
+            f" than half of --max-cache-size {config.cache_size}",
+            hint="raise --max-service-qps, or make the cache smaller",
+        )
+
+
+def _host(text: str) -> str:
+    """Return a bind address without brackets; only addresses that no other machine can reach."""
+    host = text.strip("[]")
+    host = "127.0.0.1" if host == "localhost" else host
+    try:
+        good = host in LINK_LOCAL or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        good = False
+    if not good:
+        raise Misconfigured(
+            f'refusing to bind credential server to non-node-local host "{text[:80]}"',
+            hint=f"only loopback and the link-local hosts {' and '.join(LINK_LOCAL)} are permitted",
+        )
+    return host
+
+
+def _seconds(text: str) -> float:
+    """Return a Go duration such as ``1h30m`` in seconds."""
+    found = _DURATION.findall(text)
+    if text != "0" and "".join(number + unit for number, unit in found) != text:
+        raise Misconfigured(f"{text!r} is not a duration", hint="write it like 3h, 90m or 1h30m")
+    return sum(float(number) * _UNITS[unit] for number, unit in found)
+
+
+def read_clusters(path: Path) -> dict[str, ClusterName]:
+    """Return issuer → cluster name out of a clusters file; raises `Misconfigured` for one that cannot be read."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        return {str(issuer): ClusterName.parse(name) for issuer, name in found.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, TypeError, BadName) as fault:
+        raise Misconfigured(f"the clusters file {path} cannot be used: {type(fault).__name__}") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="rolecall agent",
+        description="The node agent: hands each pod its AWS role's credentials, at 169.254.170.23.",
+        epilog="example: rolecall agent serve --cluster-name prod --region us-west-2",
+    )
+    parser.add_argument("command", choices=("serve", "server"), help="serve the door until SIGTERM")
+    add = parser.add_argument
+    add("-c", "--cluster-name", help="the cluster whose pods run here")
+    add(
+        "--clusters-file",
+        help="JSON file, issuer URL to cluster name: choose the cluster by the token's issuer",
+    )
+    add("-p", "--port", type=int, default=80, help="port of the door (80)")
+    add("-b", "--bind-hosts", action="append", help="address of the door; may be repeated")
+    add(
+        "--probe-port",
+        type=int,
+        default=2703,
+        help="port of /healthz and /readyz on localhost (2703; 0: none)",
+    )
+    add("--metrics-address", default="0.0.0.0", help="address of /metrics")  # noqa: S104 - AWS's default
+    add("--metrics-port", type=int, default=2705, help="port of /metrics (2705; 0: none)")
+    add("--max-credential-retention-before-renewal", default="3h", help="renew after this long (3h)")
+    add("--max-cache-size", type=int, default=2000, help="credentials held at most (2000)")
+    add("--max-service-qps", type=float, default=3, help="renewals started a second (3)")
+    add("--endpoint", default="", help="another EKS Auth, such as Rolecall's server")
+    add("--region", help="AWS region (AWS_REGION)")
+    add("-v", "--verbosity", default="info", help="panic, fatal, error, warn, info, debug or trace (info)")
+    add("--exit-with-stdin", action="store_true", help=argparse.SUPPRESS)
+    return parser

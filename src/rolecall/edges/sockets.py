@@ -1,0 +1,35 @@
+"""Listening sockets, and clear words where there can be none."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from rolecall.errors import Misconfigured
+
+
+def bind_tcp(host: str, port: int, *, flag: str = "--port") -> socket.socket:
+    """Return a listening, non-blocking socket; raises `Misconfigured`, whose hint names the flag to change."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host.strip("[]"), port))
+        listener.listen(1024)
+        listener.setblocking(False)
+    except OSError as fault:
+        listener.close()
+        if fault.errno == errno.EADDRINUSE:
+            raise Misconfigured(
+                f"{host}:{port} is in use by another program",
+                hint=f"stop it, or choose another address with {flag}",
+            ) from None
+        raise Misconfigured(
+            f"cannot listen on {host}:{port}: {fault.strerror}", hint=f"choose another address with {flag}"
+        ) from None
+    return listener
+
+
+def shown_address(listener: socket.socket) -> str:
+    """Return ``host:port`` of a bound socket, with brackets around IPv6."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
