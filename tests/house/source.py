@@ -137,8 +137,7 @@ def plant(source: Path, files: Mapping[str, str]) -> list[Module]:
 @lru_cache(maxsize=1024)
 def _pattern(glob: str) -> re.Pattern[str]:
     parts = (
-        ".*" if part == "**" else "[^/]*" if part == "*" else re.escape(part)
-        for part in re.split(r"(\*\*|\*)", glob)
+        ".*" if part == "**" else "[^/]*" if part == "*" else re.escape(part) for part in re.split(r"(\*\*|\*)", glob)
     )
     return re.compile("".join(parts))
 

@@ -16,8 +16,9 @@ CLOCK = {"rolecall/edges/clock.py": "the only clock"}
 ENTROPY = {"rolecall/edges/entropy.py": "the only dice"}
 
 ENVIRONMENT = (
-    "os.environ**", "os.environb**", "os.getenv", "os.getenvb", "os.putenv", "os.unsetenv", "sys.argv**", "sys.orig_argv**",
-    "os.path.expanduser", "os.path.expandvars", "pathlib.Path.home", "os.getlogin", "getpass.**", "sys.stdin**",
+    "os.environ**", "os.environb**", "os.getenv", "os.getenvb", "os.putenv", "os.unsetenv",
+    "sys.argv**", "sys.orig_argv**", "os.path.expanduser", "os.path.expandvars",
+    "pathlib.Path.home", "os.getlogin", "getpass.**", "sys.stdin**",
 )  # fmt: skip
 TIME = (
     "time.time", "time.time_ns", "time.monotonic", "time.monotonic_ns", "time.perf_counter", "time.perf_counter_ns",
@@ -35,7 +36,8 @@ TIME_WHEN_SHORT = {
 }
 TIME_WHEN_SHORT |= {"email.utils.localtime": 1}
 CHANCE = (
-    "random.**", "secrets.**", "os.urandom", "os.getrandom", "uuid.uuid1", "uuid.uuid4", "ssl.RAND_**", "numpy.random.**",
+    "random.**", "secrets.**", "os.urandom", "os.getrandom", "uuid.uuid1", "uuid.uuid4", "ssl.RAND_**",
+    "numpy.random.**",
 )  # fmt: skip
 
 
@@ -44,31 +46,20 @@ def environment_reads(modules: list[Module]) -> list[Finding]:
     found = _used(modules, ENVIRONMENT, "reads the environment")
     for module in modules:
         for node, name in module.calls():
-            if (
-                isinstance(node.func, ast.Attribute)
-                and node.func.attr == "expanduser"
-                and not name.startswith("os.")
-            ):
+            if isinstance(node.func, ast.Attribute) and node.func.attr == "expanduser" and not name.startswith("os."):
                 found.append(module.finding(node, "reads the environment: .expanduser()"))
     return [finding for finding in found if not matches(finding.path, ENVIRONMENT_READERS)]
 
 
 def clock_reads(modules: list[Module]) -> list[Finding]:
     """Find readers of time, and sleepers: waiting goes through a Clock. ``sleep(0)`` only lets others run."""
-    yields = {
-        id(node.func) for module in modules for node, name in module.calls() if _is_zero_sleep(node, name)
-    }
+    yields = {id(node.func) for module in modules for node, name in module.calls() if _is_zero_sleep(node, name)}
     found = _used(modules, TIME, "reads time", but=yields)
     for module in modules:
         for node, name in module.calls():
             if name in TIME_WHEN_SHORT and len(node.args) < TIME_WHEN_SHORT[name]:
                 found.append(module.finding(node, f"reads time: {name} without a time"))
-            if (
-                isinstance(node.func, ast.Attribute)
-                and node.func.attr == "time"
-                and not node.args
-                and name not in TIME
-            ):
+            if isinstance(node.func, ast.Attribute) and node.func.attr == "time" and not node.args and name not in TIME:
                 found.append(module.finding(node, "reads time: .time()"))
 
     return [finding for finding in found if not matches(finding.path, CLOCK)]
@@ -76,9 +67,7 @@ def clock_reads(modules: list[Module]) -> list[Finding]:
 
 def dice_throws(modules: list[Module]) -> list[Finding]:
     """Find readers of chance."""
-    return [
-        finding for finding in _used(modules, CHANCE, "reads chance") if not matches(finding.path, ENTROPY)
-    ]
+    return [finding for finding in _used(modules, CHANCE, "reads chance") if not matches(finding.path, ENTROPY)]
 
 
 def _is_zero_sleep(node: ast.Call, name: str) -> bool:
@@ -90,9 +79,7 @@ def _is_zero_sleep(node: ast.Call, name: str) -> bool:
     )
 
 
-def _used(
-    modules: list[Module], forbidden: Iterable[str], what: str, but: Iterable[int] = ()
-) -> list[Finding]:
+def _used(modules: list[Module], forbidden: Iterable[str], what: str, but: Iterable[int] = ()) -> list[Finding]:
     """Find uses of dotted names, and imports that bring them in under a bare name."""
     found: dict[tuple[str, int, str], Finding] = {}
     for module in modules:
@@ -159,7 +146,9 @@ def test_a_planted_clock_read_is_found(tmp_path: Path) -> None:
     innocent = {
         "rolecall/edges/clock.py": "import time\nx = time.time()\n",
         "rolecall/core/j.py": "import time\ndef f(now):\n    return time.strftime('%Y', time.gmtime(now))\n",
-        "rolecall/core/k.py": "from datetime import UTC, datetime\ndef f(now):\n    return datetime.fromtimestamp(now, UTC)\n",
+        "rolecall/core/k.py": (
+            "from datetime import UTC, datetime\ndef f(now):\n    return datetime.fromtimestamp(now, UTC)\n"
+        ),
         "rolecall/edges/l.py": "import asyncio\nasync def f():\n    await asyncio.sleep(0)\n",
     }
     found = clock_reads(plant(tmp_path, violations | innocent))

@@ -30,16 +30,10 @@ def born_elsewhere(modules: list[Module]) -> list[Finding]:
         strangers = {name for name, places in BIRTHPLACES.items() if not matches(module.path, places)}
         for node, called in module.calls():
             born = strangers & {_constructed(module, node, called)}
-            found += [
-                module.finding(node, f"{name} is constructed outside of its birthplace") for name in born
-            ]
-        for cls in (
-            node for node in module.nodes if isinstance(node, ast.ClassDef) and node.name in strangers
-        ):
+            found += [module.finding(node, f"{name} is constructed outside of its birthplace") for name in born]
+        for cls in (node for node in module.nodes if isinstance(node, ast.ClassDef) and node.name in strangers):
             makers = [
-                call
-                for call in ast.walk(cls)
-                if isinstance(call, ast.Call) and module.dotted(call.func) == "cls"
+                call for call in ast.walk(cls) if isinstance(call, ast.Call) and module.dotted(call.func) == "cls"
             ]
             found += [module.finding(call, f"{cls.name} constructs itself") for call in makers]
     return found

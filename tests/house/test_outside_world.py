@@ -61,9 +61,7 @@ PATH_METHODS = {"exists", "stat", "open", "rename", "glob", "resolve"}
 
 def touches(modules: list[Module]) -> list[Finding]:
     """Find everything that touches the outside, wherever it is."""
-    return [
-        finding for module in modules for finding in (*_imports(module), *_uses(module), *_methods(module))
-    ]
+    return [finding for module in modules for finding in (*_imports(module), *_uses(module), *_methods(module))]
 
 
 def touches_out_of_place(modules: list[Module]) -> list[Finding]:
@@ -109,9 +107,9 @@ def _methods(module: Module) -> list[Finding]:
         method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
         if method in READING_METHODS:
             found.append(module.finding(node, f"reads a file: .{method}()"))
-        elif method in METHODS and not name.startswith("os."):
-            found.append(module.finding(node, f"touches the outside: .{method}()"))
-        elif method in PATH_METHODS and knows_paths and name not in OPENERS and not name.startswith("os."):
+            continue
+        ambiguous = method in PATH_METHODS and knows_paths and name not in OPENERS
+        if (method in METHODS or ambiguous) and not name.startswith("os."):
             found.append(module.finding(node, f"touches the outside: .{method}()"))
     return found
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -159,13 +159,20 @@ def write_private(path: Path, content: bytes) -> None:
         raise
 
 
-def choose_state_dir(flag: str | None, environment: dict[str, str]) -> Path:
-    """Return ``--state-dir``, else ``$ROLECALL_STATE_DIR``, else ``rolecall`` below the XDG state home."""
+def choose_state_dir(flag: str | None, environment: Mapping[str, str]) -> Path:
+    """Return ``--state-dir``, else ``$ROLECALL_STATE_DIR``, else ``rolecall`` below the XDG state home.
+
+    Raises `Misconfigured` where none of them, nor HOME, says where.
+    """
     if flag:
         return Path(flag).absolute()
     named = environment.get("ROLECALL_STATE_DIR")
     if named:
         return Path(named).absolute()
-    home = environment.get("XDG_STATE_HOME")
-    base = Path(home) if home and Path(home).is_absolute() else Path("~/.local/state").expanduser()
-    return base / "rolecall"
+    state_home = environment.get("XDG_STATE_HOME", "")
+    if Path(state_home).is_absolute():
+        return Path(state_home) / "rolecall"
+    home = environment.get("HOME", "")
+    if not Path(home).is_absolute():
+        raise Misconfigured("there is no HOME to keep the state directory in", hint="name one with --state-dir")
+    return Path(home) / ".local" / "state" / "rolecall"

@@ -15,6 +15,15 @@ LONGEST_HEAD = 128 * 1024  # request line and headers: session tokens are long, 
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, serving: asyncio.Event) -> None:
+        super().__init__(config)
+        self._serving = serving
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say when the listener is served."""
+        await super().startup(sockets=sockets)
+        self._serving.set()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the process that runs us."""
@@ -22,7 +31,10 @@ class _Server(uvicorn.Server):
 
 
 async def serve(app: Application, listener: socket.socket, stop: asyncio.Event, started: asyncio.Event) -> None:
-    """Serve `app` on a bound socket until `stop` is set; requests under way get a second to finish."""
+    """Serve `app` on a bound socket until `stop` is set; requests under way get a second to finish.
+
+    `started` is set once connections are answered.
+    """
     config = uvicorn.Config(
         app,
         http="h11",
@@ -38,13 +50,10 @@ async def serve(app: Application, listener: socket.socket, stop: asyncio.Event, 
         limit_concurrency=1000,
         h11_max_incomplete_event_size=LONGEST_HEAD,
     )
-    server = _Server(config)
+    server = _Server(config, started)
     running = asyncio.create_task(server.serve(sockets=[listener]), name="web.server")
     stopping = asyncio.create_task(stop.wait(), name="web.stop")
     try:
-        while not server.started and not running.done():
-            await asyncio.sleep(0.005)
-        started.set()
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         server.should_exit = True

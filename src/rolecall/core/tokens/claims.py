@@ -13,8 +13,14 @@ from rolecall.core.names import Namespace, ServiceAccountName
 
 Class = Literal["required", "optional", "ignored"]
 
+KUBERNETES = "kubernetes.io"
+TAGS = "https://aws.amazon.com/tags"
+FLAT_TAG = "https://aws.amazon.com/tags/principal_tags/"
+FLAT_TRANSITIVE = "https://aws.amazon.com/tags/transitive_tag_keys"
+SOURCE_IDENTITY = "https://aws.amazon.com/source_identity"
+
 # Every claim that a service-account or web-identity token is known to carry. What is not listed is reported
-# in `VerifiedClaims.unknown` and never used.
+# in `VerifiedClaims.unknown` and never used. `ignored` ones are known to say nothing that a decision reads.
 CLASSES: Mapping[str, Class] = {
     "iss": "required",
     "sub": "required",
@@ -23,20 +29,30 @@ CLASSES: Mapping[str, Class] = {
     "iat": "required",
     "nbf": "optional",
     "azp": "optional",
-    "kubernetes.io": "optional",
-    "https://aws.amazon.com/tags": "optional",
-    "https://aws.amazon.com/source_identity": "optional",
-    "jti": "ignored",
+    "jti": "optional",
+    KUBERNETES: "optional",
+    TAGS: "optional",
+    FLAT_TRANSITIVE: "optional",
+    SOURCE_IDENTITY: "optional",
     "amr": "ignored",
+    "at_hash": "ignored",
+    "auth_time": "ignored",
     "email": "ignored",
+    "nonce": "ignored",
 }
-FLAT_TAG = "https://aws.amazon.com/tags/principal_tags/"
-FLAT_TRANSITIVE = "https://aws.amazon.com/tags/transitive_tag_keys"
+
+
+def class_of(name: str) -> Class | None:
+    """Return how a claim is treated, or None for one that is not known."""
+    return "optional" if name.startswith(FLAT_TAG) else CLASSES.get(name)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionTags:
-    """Session tags that an issuer put into the token (IAM User Guide, "Passing session tags using OIDC")."""
+    """Session tags that an issuer put into the token (IAM User Guide, "Passing session tags using OIDC").
+
+    Every transitive key is the key of a tag. STS's limits on tags are the door's to check.
+    """
 
     principal_tags: Mapping[str, str]
     transitive_keys: tuple[str, ...] = ()
@@ -59,7 +75,9 @@ class KubernetesClaims:
 class VerifiedClaims:
     """The claims of a token whose signature, issuer, audience and times were checked.
 
-    `audience` is the one that matched. Times are seconds since the epoch.
+    `audience` is the one that matched, `audiences` all that the token names. Times are seconds since the
+    epoch. `kubernetes` is None where the token has no such claim, or one that does not fit its subject at a
+    door that does not ask for it.
     """
 
     issuer: str
@@ -68,6 +86,9 @@ class VerifiedClaims:
     expires_at: float
     issued_at: float
     not_before: float | None = None
+    audiences: tuple[str, ...] = ()
+    authorized_party: str | None = None
+    token_id: str | None = None
     kubernetes: KubernetesClaims | None = None
     aws_tags: SessionTags | None = None
     source_identity: str | None = None

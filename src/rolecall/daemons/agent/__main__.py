@@ -4,4 +4,4 @@ import sys
 
 from rolecall.daemons.agent.main import main
 
-sys.exit(main(sys.argv[1:]))
+sys.exit(main())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
     return Agent(corridor, cache, http)
 
 
-def probes(agent: Agent, serving: functools.partial[bool], request: Request) -> Reply:
+def probes(agent: Agent, serving: Callable[[], bool], request: Request) -> Reply:
     """Answer /healthz, /readyz and /metrics out of what the process knows, never through the door itself."""
     text = (("content-type", "text/plain; charset=utf-8"),)
     match request.path:

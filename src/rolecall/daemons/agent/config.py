@@ -66,8 +66,11 @@ class _Parser(argparse.ArgumentParser):
         raise Misconfigured(message, hint=f"see: {self.prog} --help")
 
 
-def read_config(argv: list[str], environment: Mapping[str, str] | None = None) -> AgentConfig:
-    """Return the settings; raises `Misconfigured` for any that cannot work, before anything is opened."""
+def read_config(argv: list[str] | None, environment: Mapping[str, str] | None = None) -> AgentConfig:
+    """Return the settings; raises `Misconfigured` for any that cannot work, before anything is opened.
+
+    Arguments and environment are the process's own where they are None.
+    """
     env = dict(os.environ if environment is None else environment)
     flags = _parser().parse_args(argv)
     if bool(flags.cluster_name) == bool(flags.clusters_file):

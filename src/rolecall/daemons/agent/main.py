@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Awaitable, Callable, Coroutine
 
 from rolecall.daemons.agent.build import Agent, build, probes
 from rolecall.daemons.agent.config import AgentConfig, read_config
@@ -15,10 +16,14 @@ from rolecall.edges.telemetry import Log, configure
 from rolecall.errors import Misconfigured, RolecallError
 
 DRAIN = 1.5
+OpenDoor = Callable[[str, int, Handler], Awaitable[str]]
 
 
-def main(argv: list[str]) -> int:
-    """Run the agent; return 0 after a clean stop, 2 where it could not run."""
+def main(argv: list[str] | None = None) -> int:
+    """Run the agent with these arguments, or the process's own.
+
+    Returns 0 after a clean stop, 2 where it could not run.
+    """
     try:
         config = read_config(argv)
         configure(sys.stderr, config.verbosity)
@@ -28,10 +33,10 @@ def main(argv: list[str]) -> int:
         return 2
 
 
-def _loop(work: object) -> int:
+def _loop(work: Coroutine[None, None, int]) -> int:
     import uvloop
 
-    return int(uvloop.run(work))  # type: ignore[arg-type]
+    return uvloop.run(work)
 
 
 async def _serve(config: AgentConfig) -> int:
@@ -60,7 +65,7 @@ async def _serve(config: AgentConfig) -> int:
             f"none of {', '.join(config.hosts)} could be bound on port {config.port}",
             hint="run `initialize` first, or choose an address and port that are free",
         )
-    await _open_probes(config, agent, open_door, functools.partial(lambda: not stop.is_set()))
+    await _open_probes(config, agent, open_door, lambda: not stop.is_set())
     agent.cache.start()
     log.info("agent.serving", addresses=addresses, cluster=config.cluster, endpoint=config.endpoint or "aws")
     await stop.wait()
@@ -72,9 +77,9 @@ async def _serve(config: AgentConfig) -> int:
     return 0
 
 
-async def _open_probes(config: AgentConfig, agent: Agent, open_door: object, serving: functools.partial[bool]) -> None:
+async def _open_probes(config: AgentConfig, agent: Agent, open_door: OpenDoor, serving: Callable[[], bool]) -> None:
     handler = functools.partial(probes, agent, serving)
     if config.probe_port:
-        await open_door("127.0.0.1", config.probe_port, handler)  # type: ignore[operator]
+        await open_door("127.0.0.1", config.probe_port, handler)
     if config.metrics_port:
-        await open_door(config.metrics_host, config.metrics_port, handler)  # type: ignore[operator]
+        await open_door(config.metrics_host, config.metrics_port, handler)

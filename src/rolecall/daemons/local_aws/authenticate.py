@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import sqlite3
 from dataclasses import dataclass
 
 import msgspec
@@ -13,6 +12,7 @@ from rolecall.core.names import AccountId, RoleArn
 from rolecall.core.secrets import Secret
 from rolecall.daemons.local_aws.principals import Principal, RoleSession, User
 from rolecall.edges.aws.sigv4 import SignatureFault, Signed, verify
+from rolecall.edges.store.sqlite import Row, Tx
 from rolecall.errors import ServiceError
 
 
@@ -53,7 +53,7 @@ def unreadable(codes: Codes, fault: SignatureFault) -> ServiceError:
     return ServiceError(codes.incomplete, fault.message, status=400, hint=fault.hint)
 
 
-def authenticate(tx: sqlite3.Connection, request: Request, signed: Signed, codes: Codes, now: float) -> Principal:
+def authenticate(tx: Tx, request: Request, signed: Signed, codes: Codes, now: float) -> Principal:
     """Return who signed, or raise `ServiceError` 403 with the code that AWS gives that failure.
 
     In this order: the key exists and is active, the session token is the one issued with it, the signature
@@ -85,7 +85,7 @@ def authenticate(tx: sqlite3.Connection, request: Request, signed: Signed, codes
     return session_of(row)
 
 
-def session_of(row: sqlite3.Row) -> RoleSession:
+def session_of(row: Row) -> RoleSession:
     """Return the session that a row of ``sessions`` describes."""
     role = RoleArn.parse(row["role_arn"])
     return RoleSession(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from rolecall.core.policy.context import RequestContext
 from rolecall.core.policy.evaluate import AccessRequest, Outcome, Verdict, evaluate
 from rolecall.daemons.local_aws.iam.records import identity_policies
 from rolecall.daemons.local_aws.operations import Call, Target, World
 from rolecall.daemons.local_aws.principals import Principal, RoleSession, User
+from rolecall.edges.store.sqlite import Tx
 from rolecall.errors import ServiceError
 
 
@@ -19,9 +18,7 @@ def request_context(world: World, principal: Principal) -> RequestContext:
     )
 
 
-def identity_outcome(
-    tx: sqlite3.Connection, world: World, principal: Principal, action: str, target: Target
-) -> Outcome:
+def identity_outcome(tx: Tx, world: World, principal: Principal, action: str, target: Target) -> Outcome:
     """Return what the principal's own policies say about an action on a target."""
     match principal:
         case User():
@@ -34,7 +31,7 @@ def identity_outcome(
     return evaluate(policies, AccessRequest(action, target.arn, principal.requester(), context))
 
 
-def authorize(tx: sqlite3.Connection, call: Call, action: str, target: Target, denied: str) -> None:
+def authorize(tx: Tx, call: Call, action: str, target: Target, denied: str) -> None:
     """Return where the caller is allowed; else raise `ServiceError` 403 `denied` with AWS's sentence."""
     assert call.principal is not None, "only signed calls are authorised"
     outcome = identity_outcome(tx, call.world, call.principal, action, target)

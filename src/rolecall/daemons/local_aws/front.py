@@ -8,7 +8,6 @@ every error has the shape that the client of that service parses.
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -24,7 +23,7 @@ from rolecall.daemons.server import wire as rest
 from rolecall.edges import entropy
 from rolecall.edges.aws.sigv4 import SignatureFault, Signed, parse_authorization
 from rolecall.edges.clock import Clock
-from rolecall.edges.store.sqlite import Database
+from rolecall.edges.store.sqlite import Database, Tx
 from rolecall.errors import BadInput, Refused, RolecallError, ServiceError, Upstream
 
 log = logging.getLogger("rolecall.plane")
@@ -75,7 +74,7 @@ class Front:
             reply = await self._carry_out(request, face, reading, principal, request_id)
         except RolecallError as fault:
             reply = render_error(_as_service_error(fault), request_id)
-            name, who = f"{name} {_as_service_error(fault).code}", who
+            name = f"{name} {_as_service_error(fault).code}"
         except Exception:
             log.exception("plane.failed", extra={"fields": {"operation": name, "request_id": request_id}})
             failure = ServiceError(
@@ -134,8 +133,8 @@ class Front:
         if operation.gather is not None:
             call = replace(call, gathered=await operation.gather(call))
 
-        def judge_and_act(tx: sqlite3.Connection) -> Answer:
-            if not operation.open:
+        def judge_and_act(tx: Tx) -> Answer:
+            if not operation.for_everyone:
                 authorize(tx, call, operation.action, operation.target(call), face.denied)
             return operation.act(tx, call) if operation.act is not None else {}
 

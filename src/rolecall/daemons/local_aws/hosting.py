@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from rolecall.core.grant import Hop
 from rolecall.core.names import ClusterName, Namespace, RoleArn, ServiceAccountName
 from rolecall.core.policy.trust import admits_service
@@ -25,7 +23,7 @@ from rolecall.daemons.local_aws.principals import Principal, Service
 from rolecall.daemons.local_aws.sts.assume_role import assume
 from rolecall.edges import entropy
 from rolecall.edges.clock import Clock
-from rolecall.edges.store.sqlite import Database
+from rolecall.edges.store.sqlite import Database, Tx
 from rolecall.errors import ServiceError
 
 # Which principal the roles trust belongs to the issuance backend: AWS's own service principal here.
@@ -94,7 +92,7 @@ class HostedWorld:
         """Assume a role as EKS, or with the session issued before."""
         now = self._clock.now()
 
-        def work(tx: sqlite3.Connection) -> Issued:
+        def work(tx: Tx) -> Issued:
             principal: Principal = Service(SERVICE_PRINCIPAL, self._world.account, self._world.partition)
             if before is not None:
                 row = tx.execute(

@@ -6,7 +6,6 @@ written once and an operation cannot forget any of them.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ from rolecall.core.exchange import Request
 from rolecall.core.names import AccountId, Partition, Region
 from rolecall.core.policy.context import RequestContext
 from rolecall.daemons.local_aws.principals import Principal
+from rolecall.edges.store.sqlite import Tx
 
 Params = Mapping[str, Any]
 Answer = Mapping[str, Any]
@@ -67,17 +67,18 @@ class Target:
 class Operation:
     """An operation of a service.
 
-    `act` runs inside the call's transaction; `later` runs after its commit, with `act`'s answer (empty where
-    there is no `act`), for what must await: the product's own server. `gather` runs before the transaction and fetches what the operation needs from outside.
-    `open` operations need no permission; `unsigned` ones no signature either.
+    `gather` runs before the call's transaction and fetches what the operation needs from outside; `act` runs
+    inside it; `later` runs after its commit, with `act`'s answer (empty where there is no `act`), for what
+    must await: the product's own server. Operations `for_everyone` need no permission, `unsigned` ones no
+    signature either.
     """
 
     action: str
     target: Callable[[Call], Target]
-    act: Callable[[sqlite3.Connection, Call], Answer] | None = None
+    act: Callable[[Tx, Call], Answer] | None = None
     later: Callable[[Call, Answer], Awaitable[Answer]] | None = None
     gather: Callable[[Call], Awaitable[Any]] | None = None
-    open: bool = False
+    for_everyone: bool = False
     unsigned: bool = False
 
 

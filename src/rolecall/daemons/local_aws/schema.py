@@ -57,7 +57,8 @@ CREATE TABLE clusters (
 ) STRICT;
 CREATE TABLE addons (
   cluster TEXT NOT NULL REFERENCES clusters (name) ON DELETE CASCADE, name TEXT NOT NULL, version TEXT NOT NULL,
-  service_account_role TEXT, configuration TEXT, tags TEXT NOT NULL, created_at REAL NOT NULL, modified_at REAL NOT NULL,
+  service_account_role TEXT, configuration TEXT, tags TEXT NOT NULL,
+  created_at REAL NOT NULL, modified_at REAL NOT NULL,
   PRIMARY KEY (cluster, name)
 ) STRICT;
 CREATE TABLE associations (

@@ -11,8 +11,12 @@ from typing import TypeVar
 
 from rolecall.errors import Misconfigured, RolecallError
 
+Tx = sqlite3.Connection
+"""A transaction that is open: what every unit of work is handed."""
+Row = sqlite3.Row
+
 Answer = TypeVar("Answer")
-Work = Callable[[sqlite3.Connection], Answer]
+Work = Callable[[Tx], Answer]
 
 
 class StoreFailed(RolecallError):
@@ -49,7 +53,7 @@ class Database:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version > len(migrations):
                 raise Misconfigured(
-                    f"{self._path} was written by a newer Rolecall (schema {version}; this one knows {len(migrations)})",
+                    f"{self._path} was written by a newer Rolecall: schema {version}, this one knows {len(migrations)}",
                     hint="upgrade Rolecall, or choose another --state-dir",
                 )
             for number in range(version, len(migrations)):

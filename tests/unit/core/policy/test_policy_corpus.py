@@ -70,9 +70,7 @@ def test_verdict(name: str) -> None:
         assert outcome.delegated is case["delegated"]
     if "near" in case:
         assert len(outcome.near) == len(case["near"])
-        assert [shown(miss, want) for miss, want in zip(outcome.near, case["near"], strict=True)] == case[
-            "near"
-        ]
+        assert [shown(miss, want) for miss, want in zip(outcome.near, case["near"], strict=True)] == case["near"]
 
 
 @pytest.mark.parametrize("name", names(refused=True))

@@ -37,10 +37,7 @@ STATEMENT_NAMES = [
     "Null",
 ]
 NAMES = st.sampled_from([*POLICY_NAMES, *STATEMENT_NAMES])
-TEXTS = (
-    st.sampled_from(["2012-10-17", "Allow", "Deny", "*", "sts:*", "arn:aws:s3:::b/${a:b}", "true"])
-    | st.text()
-)
+TEXTS = st.sampled_from(["2012-10-17", "Allow", "Deny", "*", "sts:*", "arn:aws:s3:::b/${a:b}", "true"]) | st.text()
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS
 TREES = st.recursive(
     LEAVES,
@@ -87,9 +84,7 @@ def test_any_text_is_read_or_refused(text: str | bytes, kind: Kind) -> None:
     reads_or_refuses(text, kind)
 
 
-@pytest.mark.parametrize(
-    "text", ["\ud800", b"\xff", b"\xef\xbb\xbf{}", "[" * 20_000, '{"a":' * 4_000, "1" * 20_000]
-)
+@pytest.mark.parametrize("text", ["\ud800", b"\xff", b"\xef\xbb\xbf{}", "[" * 20_000, '{"a":' * 4_000, "1" * 20_000])
 def test_hostile_text_is_refused(text: str | bytes) -> None:
     """Lone surrogates, broken UTF-8, a byte order mark, deep nesting, a number too long to convert."""
     with pytest.raises(BadPolicy):
@@ -108,9 +103,7 @@ def test_the_limit_counts_bytes() -> None:
 
 def test_a_statement_is_called_by_its_sid_or_its_place() -> None:
     """The reference is what explanations show."""
-    policy = parse_policy(
-        json.dumps({"Statement": [STATEMENT, {**STATEMENT, "Sid": "Two"}, STATEMENT]}), "identity"
-    )
+    policy = parse_policy(json.dumps({"Statement": [STATEMENT, {**STATEMENT, "Sid": "Two"}, STATEMENT]}), "identity")
     assert [statement.ref for statement in policy.statements] == ["Statement[0]", "Two", "Statement[2]"]
 
 

@@ -31,9 +31,7 @@ CONDITIONS = st.dictionaries(
             "ForAllValues:StringNotEquals",
         ]
     ),
-    st.dictionaries(
-        st.sampled_from(KEYS), st.lists(st.sampled_from(VALUES), max_size=2), min_size=1, max_size=2
-    ),
+    st.dictionaries(st.sampled_from(KEYS), st.lists(st.sampled_from(VALUES), max_size=2), min_size=1, max_size=2),
     max_size=2,
 )
 STATEMENTS = st.fixed_dictionaries(
@@ -74,9 +72,7 @@ def verdict(statements: list[dict[str, Any]], request: AccessRequest) -> Verdict
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(STATEMENTS, min_size=1, max_size=4), STATEMENTS, REQUESTS)
-def test_a_further_deny_never_opens(
-    statements: list[Any], further: dict[str, Any], request: AccessRequest
-) -> None:
+def test_a_further_deny_never_opens(statements: list[Any], further: dict[str, Any], request: AccessRequest) -> None:
     """Adding a Deny statement turns no denial into an Allow, and never takes an explicit deny back."""
     before = verdict(statements, request)
     after = verdict([*statements, {**further, "Effect": "Deny"}], request)
@@ -88,9 +84,7 @@ def test_a_further_deny_never_opens(
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(STATEMENTS, min_size=1, max_size=4), STATEMENTS, REQUESTS)
-def test_a_further_allow_never_closes(
-    statements: list[Any], further: dict[str, Any], request: AccessRequest
-) -> None:
+def test_a_further_allow_never_closes(statements: list[Any], further: dict[str, Any], request: AccessRequest) -> None:
     """Adding an Allow statement takes no permission away."""
     if verdict(statements, request) is Verdict.ALLOW:
         assert verdict([*statements, {**further, "Effect": "Allow"}], request) is Verdict.ALLOW

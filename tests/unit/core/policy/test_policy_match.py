@@ -78,9 +78,7 @@ def test_actions_are_matched_in_lower_case() -> None:
 
 def test_a_web_identity_is_named_by_its_provider_alone() -> None:
     """Neither its account nor the star means it."""
-    web = Requester(
-        "", "123456789012", "web-identity", provider_arn="arn:aws:iam::123456789012:oidc-provider/x"
-    )
+    web = Requester("", "123456789012", "web-identity", provider_arn="arn:aws:iam::123456789012:oidc-provider/x")
     accounts = frozenset({("", "123456789012"), ("aws", "123456789012")})
     assert Principals(everyone=True, accounts=accounts).match(web) is PrincipalMatch.NO
     assert Principals(providers=frozenset({web.provider_arn or ""})).match(web) is PrincipalMatch.DIRECT

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 
 import msgspec
 
@@ -12,6 +11,7 @@ from rolecall.daemons.local_aws.apiserver.wire import Account, Annotations, Asso
 from rolecall.daemons.local_aws.eks.association_store import association_of
 from rolecall.daemons.local_aws.operations import World
 from rolecall.edges import entropy
+from rolecall.edges.store.sqlite import Tx
 from rolecall.errors import BadName, ServiceError
 
 # Kubernetes, "Annotations": an optional DNS prefix and a name of at most 63 characters.
@@ -19,7 +19,7 @@ _KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0
 LONGEST_ANNOTATIONS = 256 * 1024
 
 
-def account_uid(tx: sqlite3.Connection, cluster: str, namespace: Namespace, name: ServiceAccountName) -> str:
+def account_uid(tx: Tx, cluster: str, namespace: Namespace, name: ServiceAccountName) -> str:
     """Return a service account's UID; it is made when something first needs it."""
     tx.execute(
         "INSERT INTO service_accounts (cluster, namespace, name, uid, annotations) VALUES (?, ?, ?, ?, '{}')"
@@ -33,7 +33,7 @@ def account_uid(tx: sqlite3.Connection, cluster: str, namespace: Namespace, name
     return str(row["uid"])
 
 
-def account(tx: sqlite3.Connection, world: World, cluster: str, namespace: str, name: str) -> Account:
+def account(tx: Tx, world: World, cluster: str, namespace: str, name: str) -> Account:
     """Return a service account, also one that nobody has touched yet."""
     checked = _names(namespace, name)
     row = tx.execute(
@@ -58,9 +58,7 @@ def account(tx: sqlite3.Connection, world: World, cluster: str, namespace: str, 
     )
 
 
-def annotate(
-    tx: sqlite3.Connection, world: World, cluster: str, namespace: str, name: str, change: Annotations
-) -> Account:
+def annotate(tx: Tx, world: World, cluster: str, namespace: str, name: str, change: Annotations) -> Account:
     """Set and remove annotations; nothing is changed where one of them is illegal."""
     checked = _names(namespace, name)
     account_uid(tx, cluster, *checked)
@@ -82,7 +80,7 @@ def annotate(
     return account(tx, world, cluster, namespace, name)
 
 
-def accounts(tx: sqlite3.Connection, world: World, cluster: str) -> tuple[Account, ...]:
+def accounts(tx: Tx, world: World, cluster: str) -> tuple[Account, ...]:
     """Return the service accounts that were annotated, associated or ran a pod."""
     rows = tx.execute(
         "SELECT namespace, name FROM service_accounts WHERE cluster = ?"

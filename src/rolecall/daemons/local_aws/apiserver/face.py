@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -20,9 +19,10 @@ from rolecall.daemons.local_aws.issuers import Issuers
 from rolecall.daemons.local_aws.operations import Answer, Call, Operation, anything
 from rolecall.daemons.local_aws.principals import User
 from rolecall.daemons.server.wire import render_error
+from rolecall.edges.store.sqlite import Tx
 from rolecall.errors import BadName, ServiceError
 
-Act = Callable[[sqlite3.Connection, Call, tuple[str, ...]], msgspec.Struct]
+Act = Callable[[Tx, Call, tuple[str, ...]], msgspec.Struct]
 _CLUSTER = "/clusters/([^/]+)"
 
 
@@ -76,7 +76,7 @@ class ApiserverFace:
         return render_error(fault, request_id)
 
     def _reading(self, route: _Route, parts: tuple[str, ...]) -> Reading:
-        def act(tx: sqlite3.Connection, call: Call) -> Answer:
+        def act(tx: Tx, call: Call) -> Answer:
             # A policy of a role could allow everything; minting tokens stays the admin's own.
             if not isinstance(call.principal, User) or call.principal.name != "admin":
                 raise ServiceError(self.denied, "only the admin key may use this part of the plane", status=403)
@@ -86,10 +86,10 @@ class ApiserverFace:
             headers = (("content-type", "application/json"), ("x-amzn-requestid", request_id))
             return Reply(200, wire.encode(answer["message"]), (*headers, ("cache-control", "no-store")))
 
-        operation = Operation(f"rolecall:{route.name}", anything, act=act, open=True)
+        operation = Operation(f"rolecall:{route.name}", anything, act=act, for_everyone=True)
         return Reading(route.name, operation, dict, render)
 
-    def _create_token(self, tx: sqlite3.Connection, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
+    def _create_token(self, tx: Tx, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
         wanted = wire.decode(call.request.body, wire.NewToken)
         cluster_row(tx, parts[0])
         issuer = self._issuers.of_cluster(parts[0])
@@ -113,7 +113,7 @@ class ApiserverFace:
         )
 
 
-def _bound_pod(tx: sqlite3.Connection, cluster: str, wanted: wire.NewToken, now: float) -> wire.Pod | None:
+def _bound_pod(tx: Tx, cluster: str, wanted: wire.NewToken, now: float) -> wire.Pod | None:
     if wanted.pod_uid is None:
         return None
     pod = pods.find(tx, cluster, wanted.pod_uid, now)
@@ -124,48 +124,48 @@ def _bound_pod(tx: sqlite3.Connection, cluster: str, wanted: wire.NewToken, now:
     return pod
 
 
-def _list_clusters(tx: sqlite3.Connection, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
+def _list_clusters(tx: Tx, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
     rows = tx.execute("SELECT * FROM clusters ORDER BY name").fetchall()
     found = [cluster_facts(call.world, row) for row in rows]
     return wire.ClusterList(tuple(wire.Cluster(one.name, one.arn, one.issuer, one.region) for one in found))
 
 
-def _list_accounts(tx: sqlite3.Connection, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
+def _list_accounts(tx: Tx, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
     cluster_row(tx, parts[0])
     return wire.AccountList(accounts.accounts(tx, call.world, parts[0]))
 
 
-def _get_account(tx: sqlite3.Connection, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
+def _get_account(tx: Tx, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
     cluster_row(tx, parts[0])
     return accounts.account(tx, call.world, *parts)
 
 
-def _annotate(tx: sqlite3.Connection, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
+def _annotate(tx: Tx, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
     cluster_row(tx, parts[0])
     cluster, namespace, name = parts
     change = wire.decode(call.request.body, wire.Annotations)
     return accounts.annotate(tx, call.world, cluster, namespace, name, change)
 
 
-def _create_pod(tx: sqlite3.Connection, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
+def _create_pod(tx: Tx, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
     cluster_row(tx, parts[0])
     return pods.register(tx, parts[0], wire.decode(call.request.body, wire.NewPod), call.now)
 
 
-def _list_pods(tx: sqlite3.Connection, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
+def _list_pods(tx: Tx, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
     cluster_row(tx, parts[0])
     return wire.PodList(pods.running(tx, parts[0], call.now))
 
 
-def _heartbeat(tx: sqlite3.Connection, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
+def _heartbeat(tx: Tx, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
     return pods.heartbeat(tx, parts[0], parts[1], call.now)
 
 
-def _end_pod(tx: sqlite3.Connection, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
+def _end_pod(tx: Tx, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
     return pods.end(tx, parts[0], parts[1], call.now)
 
 
-def _get_session(tx: sqlite3.Connection, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
+def _get_session(tx: Tx, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
     row = tx.execute("SELECT * FROM sessions WHERE access_key_id = ?", parts).fetchone()
     if row is None:
         raise ServiceError("ResourceNotFoundException", f"no session has access key id {parts[0][:32]}", status=404)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from rolecall.core.names import ClusterName, Namespace, ServiceAccountName
 from rolecall.core.records import PodFacts
 from rolecall.daemons.local_aws import ids
 from rolecall.daemons.local_aws.apiserver.accounts import account_uid
 from rolecall.daemons.local_aws.apiserver.wire import NewPod, Pod
 from rolecall.edges import entropy
+from rolecall.edges.store.sqlite import Row, Tx
 from rolecall.errors import BadName, ServiceError
 
 NODE = "rolecall-dev"
@@ -18,7 +17,7 @@ HEARTBEAT = 60.0
 _KEPT_AFTER_END = 86_400.0
 
 
-def register(tx: sqlite3.Connection, cluster: str, wanted: NewPod, now: float) -> Pod:
+def register(tx: Tx, cluster: str, wanted: NewPod, now: float) -> Pod:
     """Return a new running pod named ``<service account>-<5 characters>``."""
     try:
         namespace = Namespace.parse(wanted.namespace)
@@ -36,7 +35,7 @@ def register(tx: sqlite3.Connection, cluster: str, wanted: NewPod, now: float) -
     return find(tx, cluster, uid, now)
 
 
-def find(tx: sqlite3.Connection, cluster: str, uid: str, now: float) -> Pod:
+def find(tx: Tx, cluster: str, uid: str, now: float) -> Pod:
     """Return a pod; raises `ServiceError` ResourceNotFoundException for one that never was."""
     row = tx.execute("SELECT * FROM pods WHERE cluster = ? AND uid = ?", (cluster, uid)).fetchone()
     if row is None:
@@ -44,7 +43,7 @@ def find(tx: sqlite3.Connection, cluster: str, uid: str, now: float) -> Pod:
     return _pod(row, now)
 
 
-def heartbeat(tx: sqlite3.Connection, cluster: str, uid: str, now: float) -> Pod:
+def heartbeat(tx: Tx, cluster: str, uid: str, now: float) -> Pod:
     """Keep a pod alive. One that ended stays dead; one that was only silent lives again."""
     kept = tx.execute(
         "UPDATE pods SET heartbeat_by = ? WHERE cluster = ? AND uid = ? AND ended_at IS NULL",
@@ -55,13 +54,13 @@ def heartbeat(tx: sqlite3.Connection, cluster: str, uid: str, now: float) -> Pod
     return find(tx, cluster, uid, now)
 
 
-def end(tx: sqlite3.Connection, cluster: str, uid: str, now: float) -> Pod:
+def end(tx: Tx, cluster: str, uid: str, now: float) -> Pod:
     """End a pod: its tokens are refused from now on."""
     tx.execute("UPDATE pods SET ended_at = ? WHERE cluster = ? AND uid = ? AND ended_at IS NULL", (now, cluster, uid))
     return find(tx, cluster, uid, now)
 
 
-def running(tx: sqlite3.Connection, cluster: str, now: float) -> tuple[Pod, ...]:
+def running(tx: Tx, cluster: str, now: float) -> tuple[Pod, ...]:
     """Return the pods that run."""
     rows = tx.execute(
         "SELECT * FROM pods WHERE cluster = ? AND ended_at IS NULL AND heartbeat_by > ? ORDER BY created_at LIMIT 1000",
@@ -70,7 +69,7 @@ def running(tx: sqlite3.Connection, cluster: str, now: float) -> tuple[Pod, ...]
     return tuple(_pod(row, now) for row in rows)
 
 
-def facts(tx: sqlite3.Connection, cluster: str, uid: str, now: float) -> PodFacts | None:
+def facts(tx: Tx, cluster: str, uid: str, now: float) -> PodFacts | None:
     """Return a pod as identity decisions read it."""
     row = tx.execute("SELECT * FROM pods WHERE cluster = ? AND uid = ?", (cluster, uid)).fetchone()
     if row is None:
@@ -86,11 +85,11 @@ def facts(tx: sqlite3.Connection, cluster: str, uid: str, now: float) -> PodFact
     )
 
 
-def _runs(row: sqlite3.Row, now: float) -> bool:
+def _runs(row: Row, now: float) -> bool:
     return row["ended_at"] is None and now < float(row["heartbeat_by"])
 
 
-def _pod(row: sqlite3.Row, now: float) -> Pod:
+def _pod(row: Row, now: float) -> Pod:
     return Pod(
         cluster=row["cluster"],
         namespace=row["namespace"],

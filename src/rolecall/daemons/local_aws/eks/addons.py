@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 import msgspec
 
 from rolecall.daemons.local_aws.eks.clusters import cluster_row
 from rolecall.daemons.local_aws.operations import Answer, Call, Operation, Operations, Target, World
+from rolecall.edges.store.sqlite import Row, Tx
 from rolecall.errors import ServiceError
 
 # Name → the version that is installed where none is asked for.
@@ -30,7 +30,7 @@ def _target(call: Call) -> Target:
     return Target(arn, arn)
 
 
-def _described(world: World, row: sqlite3.Row, status: str = "ACTIVE") -> dict[str, Any]:
+def _described(world: World, row: Row, status: str = "ACTIVE") -> dict[str, Any]:
     return {
         "addonName": row["name"],
         "clusterName": row["cluster"],
@@ -46,18 +46,16 @@ def _described(world: World, row: sqlite3.Row, status: str = "ACTIVE") -> dict[s
     }
 
 
-def _row(tx: sqlite3.Connection, call: Call) -> sqlite3.Row:
+def _row(tx: Tx, call: Call) -> Row:
     cluster, name = call.params["clusterName"], call.params["addonName"]
     cluster_row(tx, cluster)
-    row: sqlite3.Row | None = tx.execute(
-        "SELECT * FROM addons WHERE cluster = ? AND name = ?", (cluster, name)
-    ).fetchone()
+    row: Row | None = tx.execute("SELECT * FROM addons WHERE cluster = ? AND name = ?", (cluster, name)).fetchone()
     if row is None:
         raise ServiceError("ResourceNotFoundException", f"No addon: {name} found in cluster: {cluster}", status=404)
     return row
 
 
-def _create(tx: sqlite3.Connection, call: Call) -> Answer:
+def _create(tx: Tx, call: Call) -> Answer:
     cluster, name = call.params["clusterName"], call.params["addonName"]
     cluster_row(tx, cluster)
     if name not in VERSIONS:
@@ -73,8 +71,8 @@ def _create(tx: sqlite3.Connection, call: Call) -> Answer:
     if tx.execute("SELECT 1 FROM addons WHERE cluster = ? AND name = ?", (cluster, name)).fetchone():
         raise ServiceError("ResourceInUseException", "Addon already exists.", status=409)
     tx.execute(
-        "INSERT INTO addons (cluster, name, version, service_account_role, configuration, tags, created_at, modified_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO addons (cluster, name, version, service_account_role, configuration, tags, created_at,"
+        " modified_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             cluster,
             name,
@@ -89,11 +87,11 @@ def _create(tx: sqlite3.Connection, call: Call) -> Answer:
     return {"addon": _described(call.world, _row(tx, call), status="CREATING")}
 
 
-def _describe(tx: sqlite3.Connection, call: Call) -> Answer:
+def _describe(tx: Tx, call: Call) -> Answer:
     return {"addon": _described(call.world, _row(tx, call))}
 
 
-def _list(tx: sqlite3.Connection, call: Call) -> Answer:
+def _list(tx: Tx, call: Call) -> Answer:
     cluster, most = call.params["clusterName"], call.params.get("maxResults", 100)
     cluster_row(tx, cluster)
     rows = tx.execute(
@@ -104,7 +102,7 @@ def _list(tx: sqlite3.Connection, call: Call) -> Answer:
     return {"addons": names} | ({"nextToken": names[-1]} if len(rows) > most else {})
 
 
-def _delete(tx: sqlite3.Connection, call: Call) -> Answer:
+def _delete(tx: Tx, call: Call) -> Answer:
     row = _row(tx, call)
     tx.execute("DELETE FROM addons WHERE cluster = ? AND name = ?", (row["cluster"], row["name"]))
     return {"addon": _described(call.world, row, status="DELETING")}

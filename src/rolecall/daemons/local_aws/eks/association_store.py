@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 import msgspec
 
 from rolecall.core.names import Arn, ClusterName, Namespace, RoleArn, ServiceAccountName
 from rolecall.core.records import Association
 from rolecall.daemons.local_aws.operations import World
 from rolecall.daemons.server.associations import MOST_PER_CLUSTER, Page
-from rolecall.edges.store.sqlite import Database
+from rolecall.edges.store.sqlite import Database, Row, Tx
 from rolecall.errors import ServiceError
 
 
-def association_of(
-    tx: sqlite3.Connection, world: World, cluster: str, namespace: str, service_account: str
-) -> Association | None:
+def association_of(tx: Tx, world: World, cluster: str, namespace: str, service_account: str) -> Association | None:
     """Return the association of a service account."""
     row = tx.execute(
         "SELECT * FROM associations WHERE cluster = ? AND namespace = ? AND service_account = ?",
@@ -69,8 +65,8 @@ class SqliteAssociations:
         changed = await self._database.run(
             lambda tx: (
                 tx.execute(
-                    "UPDATE associations SET role_arn = ?, target_role_arn = ?, external_id = ?, disable_session_tags = ?,"
-                    " modified_at = ? WHERE cluster = ? AND id = ?",
+                    "UPDATE associations SET role_arn = ?, target_role_arn = ?, external_id = ?,"
+                    " disable_session_tags = ?, modified_at = ? WHERE cluster = ? AND id = ?",
                     (
                         str(association.role),
                         str(association.target_role) if association.target_role else None,
@@ -99,7 +95,7 @@ class SqliteAssociations:
         row = await self._database.run(lambda tx: tx.execute(statement, values).fetchone())
         return None if row is None else _association(self._world, row)
 
-    def _add(self, tx: sqlite3.Connection, association: Association, client_token: str | None) -> Association:
+    def _add(self, tx: Tx, association: Association, client_token: str | None) -> Association:
         if client_token is not None:
             made = tx.execute(
                 "SELECT * FROM associations WHERE cluster = ? AND client_token = ?",
@@ -125,7 +121,7 @@ class SqliteAssociations:
         return association
 
 
-def _insert(tx: sqlite3.Connection, association: Association, client_token: str | None) -> None:
+def _insert(tx: Tx, association: Association, client_token: str | None) -> None:
     tx.execute(
         "INSERT INTO associations (id, cluster, namespace, service_account, role_arn, target_role_arn, external_id,"
         " disable_session_tags, tags, client_token, created_at, modified_at)"
@@ -147,7 +143,7 @@ def _insert(tx: sqlite3.Connection, association: Association, client_token: str 
     )
 
 
-def _association(world: World, row: sqlite3.Row) -> Association:
+def _association(world: World, row: Row) -> Association:
     return Association(
         id=row["id"],
         arn=Arn.parse(world.eks_arn(f"podidentityassociation/{row['cluster']}/{row['id']}")),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -14,22 +13,22 @@ from rolecall.daemons.local_aws import ids
 from rolecall.daemons.local_aws.issuers import Issuers
 from rolecall.daemons.local_aws.operations import Answer, Call, Operation, Operations, Target, World
 from rolecall.daemons.local_aws.signing_keys import SigningKey
-from rolecall.edges.store.sqlite import Database
+from rolecall.edges.store.sqlite import Database, Row, Tx
 from rolecall.errors import BadName, ServiceError
 
 KUBERNETES_VERSION = "1.34"
 MOST_CLUSTERS = 100
 
 
-def cluster_row(tx: sqlite3.Connection, name: str) -> sqlite3.Row:
+def cluster_row(tx: Tx, name: str) -> Row:
     """Return a cluster's row; raises `ServiceError` ResourceNotFoundException."""
-    row: sqlite3.Row | None = tx.execute("SELECT * FROM clusters WHERE name = ?", (name,)).fetchone()
+    row: Row | None = tx.execute("SELECT * FROM clusters WHERE name = ?", (name,)).fetchone()
     if row is None:
         raise ServiceError("ResourceNotFoundException", f"No cluster found for name: {name[:100]}.", status=404)
     return row
 
 
-def cluster_facts(world: World, row: sqlite3.Row) -> ClusterFacts:
+def cluster_facts(world: World, row: Row) -> ClusterFacts:
     """Return what identity decisions read of a cluster."""
     return ClusterFacts(
         name=ClusterName(row["name"]),
@@ -40,7 +39,7 @@ def cluster_facts(world: World, row: sqlite3.Row) -> ClusterFacts:
     )
 
 
-def described(world: World, row: sqlite3.Row, status: str = "ACTIVE") -> dict[str, Any]:
+def described(world: World, row: Row, status: str = "ACTIVE") -> dict[str, Any]:
     """Return a cluster as DescribeCluster shows it."""
     vpc = msgspec.json.decode(row["vpc"])
     return {
@@ -109,7 +108,7 @@ def _all(call: Call) -> Target:
     return Target(arn, arn)
 
 
-def _create(tx: sqlite3.Connection, call: Call) -> Answer:
+def _create(tx: Tx, call: Call) -> Answer:
     """Answer CreateCluster. The same client token answers the first result again."""
     params = call.params
     try:
@@ -145,11 +144,11 @@ def _create(tx: sqlite3.Connection, call: Call) -> Answer:
     return {"cluster": described(call.world, cluster_row(tx, name))}
 
 
-def _describe(tx: sqlite3.Connection, call: Call) -> Answer:
+def _describe(tx: Tx, call: Call) -> Answer:
     return {"cluster": described(call.world, cluster_row(tx, call.params["name"]))}
 
 
-def _list(tx: sqlite3.Connection, call: Call) -> Answer:
+def _list(tx: Tx, call: Call) -> Answer:
     most = call.params.get("maxResults", 100)
     rows = tx.execute(
         "SELECT name FROM clusters WHERE name > ? ORDER BY name LIMIT ?",
@@ -159,7 +158,7 @@ def _list(tx: sqlite3.Connection, call: Call) -> Answer:
     return {"clusters": names} | ({"nextToken": names[-1]} if len(rows) > most else {})
 
 
-def _delete(tx: sqlite3.Connection, call: Call) -> Answer:
+def _delete(tx: Tx, call: Call) -> Answer:
     row = cluster_row(tx, call.params["name"])
     tx.execute("DELETE FROM clusters WHERE name = ?", (row["name"],))
     return {"cluster": described(call.world, row, status="DELETING")}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from urllib.parse import quote
 
 from rolecall.core.policy.document import Kind, minified_length, parse_policy
 from rolecall.daemons.local_aws.operations import World
+from rolecall.edges.store.sqlite import Tx
 from rolecall.errors import BadPolicy, ServiceError
 
 # IAM User Guide, "IAM and AWS STS quotas"; white space outside strings is not counted.
@@ -25,7 +25,7 @@ def checked(text: str, kind: Kind) -> str:
     return text
 
 
-def checked_trust(tx: sqlite3.Connection, world: World, text: str) -> str:
+def checked_trust(tx: Tx, world: World, text: str) -> str:
     """Return a trust policy that fits the quota and names only principals that exist in this account."""
     # The size first: it is what fills up, one cluster after the other.
     if minified_length(text) > world.trust_policy_quota:
@@ -46,6 +46,6 @@ def encoded(document: str) -> str:
     return quote(document, safe="")
 
 
-def _exists(tx: sqlite3.Connection, arn: str, kind: str) -> bool:
+def _exists(tx: Tx, arn: str, kind: str) -> bool:
     table = "roles" if kind == "role" else "users"
     return tx.execute(f"SELECT 1 FROM {table} WHERE arn = ?", (arn,)).fetchone() is not None  # noqa: S608

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from typing import Any
 
 import msgspec
@@ -14,6 +13,7 @@ from rolecall.daemons.local_aws.iam.documents import LONGEST_MANAGED, checked, e
 from rolecall.daemons.local_aws.iam.pages import page
 from rolecall.daemons.local_aws.iam.tags import read_tags, show_tags
 from rolecall.daemons.local_aws.operations import Answer, Call, Operation, Operations, Target
+from rolecall.edges.store.sqlite import Row, Tx
 from rolecall.errors import ServiceError
 
 MOST_VERSIONS = 5
@@ -36,15 +36,15 @@ def _all(call: Call) -> Target:
     return Target(arn, arn)
 
 
-def existing(tx: sqlite3.Connection, arn: str) -> sqlite3.Row:
+def existing(tx: Tx, arn: str) -> Row:
     """Return a policy's row; raises `ServiceError` NoSuchEntity."""
-    row: sqlite3.Row | None = tx.execute("SELECT * FROM policies WHERE arn = ?", (arn,)).fetchone()
+    row: Row | None = tx.execute("SELECT * FROM policies WHERE arn = ?", (arn,)).fetchone()
     if row is None:
         raise ServiceError("NoSuchEntity", f"Policy {arn} was not found.", status=404)
     return row
 
 
-def _own(tx: sqlite3.Connection, arn: str) -> sqlite3.Row:
+def _own(tx: Tx, arn: str) -> Row:
     """Return a policy's row; AWS's own policies cannot be changed."""
     row = existing(tx, arn)
     if arn.split(":")[4] == "aws":
@@ -52,12 +52,12 @@ def _own(tx: sqlite3.Connection, arn: str) -> sqlite3.Row:
     return row
 
 
-def _attached(tx: sqlite3.Connection, arn: str) -> int:
+def _attached(tx: Tx, arn: str) -> int:
     (count,) = tx.execute("SELECT count(*) FROM attachments WHERE policy_arn = ?", (arn,)).fetchone()
     return int(count)
 
 
-def _shown(tx: sqlite3.Connection, row: sqlite3.Row) -> dict[str, Any]:
+def _shown(tx: Tx, row: Row) -> dict[str, Any]:
     return {
         "PolicyName": row["name"],
         "PolicyId": row["policy_id"],
@@ -78,7 +78,7 @@ def _document(text: str) -> str:
     return checked(text, "identity")
 
 
-def _create(tx: sqlite3.Connection, call: Call) -> Answer:
+def _create(tx: Tx, call: Call) -> Answer:
     params = call.params
     name, path = params["PolicyName"], params.get("Path", "/")
     arn = call.world.iam_arn(f"policy{path}{name}")
@@ -107,20 +107,20 @@ def _create(tx: sqlite3.Connection, call: Call) -> Answer:
     return {"Policy": _shown(tx, existing(tx, arn)) | ({"Tags": show_tags(tags)} if tags else {})}
 
 
-def _add_version(tx: sqlite3.Connection, arn: str, number: int, document: str, now: float) -> None:
+def _add_version(tx: Tx, arn: str, number: int, document: str, now: float) -> None:
     tx.execute(
         "INSERT INTO policy_versions (arn, version, document, created_at) VALUES (?, ?, ?, ?)",
         (arn, number, document, now),
     )
 
 
-def _get(tx: sqlite3.Connection, call: Call) -> Answer:
+def _get(tx: Tx, call: Call) -> Answer:
     row = existing(tx, call.params["PolicyArn"])
     tags = msgspec.json.decode(row["tags"])
     return {"Policy": _shown(tx, row) | {"Description": row["description"], "Tags": show_tags(tags)}}
 
 
-def _list(tx: sqlite3.Connection, call: Call) -> Answer:
+def _list(tx: Tx, call: Call) -> Answer:
     params = call.params
     prefix, scope = params.get("PathPrefix", "/"), params.get("Scope", "All")
     rows = tx.execute(
@@ -133,7 +133,7 @@ def _list(tx: sqlite3.Connection, call: Call) -> Answer:
     return page("Policies", kept, params, lambda row: _shown(tx, row))
 
 
-def _delete(tx: sqlite3.Connection, call: Call) -> Answer:
+def _delete(tx: Tx, call: Call) -> Answer:
     row = _own(tx, call.params["PolicyArn"])
     if _attached(tx, row["arn"]):
         raise ServiceError("DeleteConflict", "Cannot delete a policy attached to entities.", status=409)
@@ -148,10 +148,10 @@ def _delete(tx: sqlite3.Connection, call: Call) -> Answer:
     return {}
 
 
-def _version_row(tx: sqlite3.Connection, call: Call) -> sqlite3.Row:
+def _version_row(tx: Tx, call: Call) -> Row:
     policy = existing(tx, call.params["PolicyArn"])
     named = _VERSION.match(call.params["VersionId"])
-    row: sqlite3.Row | None = None
+    row: Row | None = None
     if named is not None:
         row = tx.execute(
             "SELECT v.*, p.default_version FROM policy_versions v JOIN policies p ON p.arn = v.arn"
@@ -167,7 +167,7 @@ def _version_row(tx: sqlite3.Connection, call: Call) -> sqlite3.Row:
     return row
 
 
-def _shown_version(row: sqlite3.Row) -> dict[str, Any]:
+def _shown_version(row: Row) -> dict[str, Any]:
     return {
         "VersionId": f"v{row['version']}",
         "IsDefaultVersion": row["version"] == row["default_version"],
@@ -175,12 +175,12 @@ def _shown_version(row: sqlite3.Row) -> dict[str, Any]:
     }
 
 
-def _get_version(tx: sqlite3.Connection, call: Call) -> Answer:
+def _get_version(tx: Tx, call: Call) -> Answer:
     row = _version_row(tx, call)
     return {"PolicyVersion": _shown_version(row) | {"Document": encoded(row["document"])}}
 
 
-def _list_versions(tx: sqlite3.Connection, call: Call) -> Answer:
+def _list_versions(tx: Tx, call: Call) -> Answer:
     policy = existing(tx, call.params["PolicyArn"])
     rows = tx.execute(
         "SELECT v.*, p.default_version FROM policy_versions v JOIN policies p ON p.arn = v.arn"
@@ -190,7 +190,7 @@ def _list_versions(tx: sqlite3.Connection, call: Call) -> Answer:
     return page("Versions", rows, call.params, _shown_version)
 
 
-def _create_version(tx: sqlite3.Connection, call: Call) -> Answer:
+def _create_version(tx: Tx, call: Call) -> Answer:
     policy = _own(tx, call.params["PolicyArn"])
     document = _document(call.params["PolicyDocument"])
     (count,) = tx.execute("SELECT count(*) FROM policy_versions WHERE arn = ?", (policy["arn"],)).fetchone()
@@ -212,7 +212,7 @@ def _create_version(tx: sqlite3.Connection, call: Call) -> Answer:
     return {"PolicyVersion": shown}
 
 
-def _delete_version(tx: sqlite3.Connection, call: Call) -> Answer:
+def _delete_version(tx: Tx, call: Call) -> Answer:
     _own(tx, call.params["PolicyArn"])
     row = _version_row(tx, call)
     if row["version"] == row["default_version"]:
@@ -221,7 +221,7 @@ def _delete_version(tx: sqlite3.Connection, call: Call) -> Answer:
     return {}
 
 
-def _set_default(tx: sqlite3.Connection, call: Call) -> Answer:
+def _set_default(tx: Tx, call: Call) -> Answer:
     _own(tx, call.params["PolicyArn"])
     row = _version_row(tx, call)
     tx.execute(

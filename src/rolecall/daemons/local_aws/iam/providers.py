@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from urllib.parse import urlsplit
 
 import msgspec
@@ -11,6 +10,7 @@ from rolecall.daemons.local_aws.config import is_loopback
 from rolecall.daemons.local_aws.iam.records import Provider, find_provider, provider_of
 from rolecall.daemons.local_aws.iam.tags import read_tags, show_tags
 from rolecall.daemons.local_aws.operations import Answer, Call, Operation, Operations, Target
+from rolecall.edges.store.sqlite import Tx
 from rolecall.errors import ServiceError
 
 MOST_PROVIDERS = 100
@@ -47,7 +47,7 @@ def checked_url(url: str) -> str:
     return url.partition("://")[2].rstrip("/")
 
 
-def _existing(tx: sqlite3.Connection, call: Call) -> Provider:
+def _existing(tx: Tx, call: Call) -> Provider:
     arn = call.params["OpenIDConnectProviderArn"]
     row = tx.execute("SELECT * FROM oidc_providers WHERE arn = ?", (arn,)).fetchone()
     if row is None:
@@ -55,7 +55,7 @@ def _existing(tx: sqlite3.Connection, call: Call) -> Provider:
     return provider_of(row)
 
 
-def _create(tx: sqlite3.Connection, call: Call) -> Answer:
+def _create(tx: Tx, call: Call) -> Answer:
     params = call.params
     url = checked_url(params["Url"])
     if find_provider(tx, url) is not None:
@@ -83,7 +83,7 @@ def _create(tx: sqlite3.Connection, call: Call) -> Answer:
     return {"OpenIDConnectProviderArn": arn, "Tags": show_tags(tags)}
 
 
-def _insert(tx: sqlite3.Connection, provider: Provider) -> None:
+def _insert(tx: Tx, provider: Provider) -> None:
     lists = (provider.client_ids, provider.thumbprints, provider.tags)
     tx.execute(
         "INSERT INTO oidc_providers (arn, url, client_ids, thumbprints, tags, created_at) VALUES (?, ?, ?, ?, ?, ?)",
@@ -107,7 +107,7 @@ def _client_ids(given: tuple[str, ...] | list[str]) -> tuple[str, ...]:
     return found
 
 
-def _get(tx: sqlite3.Connection, call: Call) -> Answer:
+def _get(tx: Tx, call: Call) -> Answer:
     provider = _existing(tx, call)
     return {
         "Url": provider.url,
@@ -118,29 +118,29 @@ def _get(tx: sqlite3.Connection, call: Call) -> Answer:
     }
 
 
-def _list(tx: sqlite3.Connection, call: Call) -> Answer:
+def _list(tx: Tx, call: Call) -> Answer:
     rows = tx.execute("SELECT arn FROM oidc_providers ORDER BY arn").fetchall()
     return {"OpenIDConnectProviderList": [{"Arn": row["arn"]} for row in rows]}
 
 
-def _delete(tx: sqlite3.Connection, call: Call) -> Answer:
+def _delete(tx: Tx, call: Call) -> Answer:
     provider = _existing(tx, call)
     tx.execute("DELETE FROM oidc_providers WHERE arn = ?", (provider.arn,))
     return {}
 
 
-def _keep_client_ids(tx: sqlite3.Connection, provider: Provider, client_ids: tuple[str, ...]) -> Answer:
+def _keep_client_ids(tx: Tx, provider: Provider, client_ids: tuple[str, ...]) -> Answer:
     text = msgspec.json.encode(client_ids).decode()
     tx.execute("UPDATE oidc_providers SET client_ids = ? WHERE arn = ?", (text, provider.arn))
     return {}
 
 
-def _add_client_id(tx: sqlite3.Connection, call: Call) -> Answer:
+def _add_client_id(tx: Tx, call: Call) -> Answer:
     provider = _existing(tx, call)
     return _keep_client_ids(tx, provider, _client_ids((*provider.client_ids, call.params["ClientID"])))
 
 
-def _remove_client_id(tx: sqlite3.Connection, call: Call) -> Answer:
+def _remove_client_id(tx: Tx, call: Call) -> Answer:
     provider = _existing(tx, call)
     kept = tuple(one for one in provider.client_ids if one != call.params["ClientID"])
     return _keep_client_ids(tx, provider, kept)

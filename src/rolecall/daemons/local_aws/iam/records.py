@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from rolecall.core.policy.evaluate import NamedPolicy
 from rolecall.core.secrets import Secret
 from rolecall.daemons.local_aws import ids
 from rolecall.daemons.local_aws.operations import World
+from rolecall.edges.store.sqlite import Row, Tx
 
 ADMINISTRATOR = "AdministratorAccess"
 _ALLOW_ALL = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
@@ -49,19 +49,19 @@ class Provider:
     created_at: float
 
 
-def find_role(tx: sqlite3.Connection, arn: RoleArn) -> Role | None:
+def find_role(tx: Tx, arn: RoleArn) -> Role | None:
     """Return the role with exactly this ARN: account, path and name."""
     row = tx.execute("SELECT * FROM roles WHERE arn = ?", (str(arn),)).fetchone()
     return None if row is None else _role(row)
 
 
-def find_role_by_name(tx: sqlite3.Connection, name: str) -> Role | None:
+def find_role_by_name(tx: Tx, name: str) -> Role | None:
     """Return a role by its name; names differ by more than case."""
     row = tx.execute("SELECT * FROM roles WHERE name = ?", (name,)).fetchone()
     return None if row is None else _role(row)
 
 
-def roles_below(tx: sqlite3.Connection, path_prefix: str) -> list[Role]:
+def roles_below(tx: Tx, path_prefix: str) -> list[Role]:
     """Return the roles whose path starts with a prefix, by name."""
     rows = tx.execute("SELECT * FROM roles WHERE substr(path, 1, ?) = ? ORDER BY name", (len(path_prefix), path_prefix))
     return [_role(row) for row in rows]
@@ -72,7 +72,7 @@ def trust_of(role: Role) -> Policy:
     return _parsed(role.trust, "trust")
 
 
-def identity_policies(tx: sqlite3.Connection, owner: str) -> tuple[NamedPolicy, ...]:
+def identity_policies(tx: Tx, owner: str) -> tuple[NamedPolicy, ...]:
     """Return the policies in force for ``role/NAME`` or ``user/NAME``: attached ones, then inline ones."""
     attached = tx.execute(
         "SELECT p.arn AS name, v.document FROM attachments a JOIN policies p ON p.arn = a.policy_arn"
@@ -83,13 +83,13 @@ def identity_policies(tx: sqlite3.Connection, owner: str) -> tuple[NamedPolicy, 
     return tuple(NamedPolicy(row["name"], _parsed(row["document"], "identity")) for row in (*attached, *inline))
 
 
-def find_provider(tx: sqlite3.Connection, url: str) -> Provider | None:
+def find_provider(tx: Tx, url: str) -> Provider | None:
     """Return the provider that is registered for an issuer URL, given without its scheme."""
     row = tx.execute("SELECT * FROM oidc_providers WHERE url = ?", (url,)).fetchone()
     return None if row is None else provider_of(row)
 
 
-def provider_of(row: sqlite3.Row) -> Provider:
+def provider_of(row: Row) -> Provider:
     """Return the provider in a row of ``oidc_providers``."""
     return Provider(
         arn=row["arn"],
@@ -101,7 +101,7 @@ def provider_of(row: sqlite3.Row) -> Provider:
     )
 
 
-def active_key(tx: sqlite3.Connection, user: str) -> tuple[str, Secret]:
+def active_key(tx: Tx, user: str) -> tuple[str, Secret]:
     """Return the newest active access key of a user: its id and its secret."""
     row = tx.execute(
         "SELECT id, secret FROM access_keys WHERE user = ? AND status = 'Active' ORDER BY created_at DESC, id LIMIT 1",
@@ -110,7 +110,7 @@ def active_key(tx: sqlite3.Connection, user: str) -> tuple[str, Secret]:
     return row["id"], Secret(row["secret"])
 
 
-def add_key(tx: sqlite3.Connection, user: str, now: float) -> tuple[str, Secret]:
+def add_key(tx: Tx, user: str, now: float) -> tuple[str, Secret]:
     """Give a user a new active access key."""
     identifier, secret = ids.unique_id("AKIA"), ids.secret_key()
     tx.execute(
@@ -120,7 +120,7 @@ def add_key(tx: sqlite3.Connection, user: str, now: float) -> tuple[str, Secret]
     return identifier, secret
 
 
-def bootstrap(tx: sqlite3.Connection, world: World, now: float) -> None:
+def bootstrap(tx: Tx, world: World, now: float) -> None:
     """Make what a new account needs: AdministratorAccess, the users admin and node, a key for each.
 
     ``node`` may call EKS Auth and nothing else. Does nothing where that is there already.
@@ -151,7 +151,7 @@ def bootstrap(tx: sqlite3.Connection, world: World, now: float) -> None:
     )
 
 
-def _role(row: sqlite3.Row) -> Role:
+def _role(row: Row) -> Role:
     return Role(
         arn=RoleArn.parse(row["arn"]),
         role_id=row["role_id"],

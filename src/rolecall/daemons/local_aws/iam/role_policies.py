@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from rolecall.core.policy.document import minified_length
 from rolecall.daemons.local_aws.iam import managed_policies
 from rolecall.daemons.local_aws.iam.documents import LONGEST_INLINE, checked, encoded
 from rolecall.daemons.local_aws.iam.pages import page
 from rolecall.daemons.local_aws.iam.roles import existing, target
 from rolecall.daemons.local_aws.operations import Answer, Call, Operation, Operations
+from rolecall.edges.store.sqlite import Row, Tx
 from rolecall.errors import ServiceError
 
 MOST_ATTACHED = 10
 
 
-def _owner(tx: sqlite3.Connection, call: Call) -> str:
+def _owner(tx: Tx, call: Call) -> str:
     return f"role/{existing(tx, call.params['RoleName']).arn.name}"
 
 
-def _attach(tx: sqlite3.Connection, call: Call) -> Answer:
+def _attach(tx: Tx, call: Call) -> Answer:
     owner, arn = _owner(tx, call), managed_policies.existing(tx, call.params["PolicyArn"])["arn"]
     present = [row["policy_arn"] for row in tx.execute("SELECT policy_arn FROM attachments WHERE owner = ?", (owner,))]
     if arn not in present:
@@ -32,7 +31,7 @@ def _attach(tx: sqlite3.Connection, call: Call) -> Answer:
     return {}
 
 
-def _detach(tx: sqlite3.Connection, call: Call) -> Answer:
+def _detach(tx: Tx, call: Call) -> Answer:
     gone = tx.execute(
         "DELETE FROM attachments WHERE owner = ? AND policy_arn = ?",
         (_owner(tx, call), call.params["PolicyArn"]),
@@ -42,7 +41,7 @@ def _detach(tx: sqlite3.Connection, call: Call) -> Answer:
     return {}
 
 
-def _list_attached(tx: sqlite3.Connection, call: Call) -> Answer:
+def _list_attached(tx: Tx, call: Call) -> Answer:
     rows = tx.execute(
         "SELECT p.name, p.arn FROM attachments a JOIN policies p ON p.arn = a.policy_arn"
         " WHERE a.owner = ? AND substr(p.path, 1, ?) = ? ORDER BY p.name",
@@ -56,7 +55,7 @@ def _list_attached(tx: sqlite3.Connection, call: Call) -> Answer:
     )
 
 
-def _put(tx: sqlite3.Connection, call: Call) -> Answer:
+def _put(tx: Tx, call: Call) -> Answer:
     owner, name = _owner(tx, call), call.params["PolicyName"]
     document = checked(call.params["PolicyDocument"], "identity")
     others = tx.execute("SELECT document FROM inline_policies WHERE owner = ? AND name != ?", (owner, name)).fetchall()
@@ -74,8 +73,8 @@ def _put(tx: sqlite3.Connection, call: Call) -> Answer:
     return {}
 
 
-def _inline(tx: sqlite3.Connection, call: Call) -> sqlite3.Row:
-    row: sqlite3.Row | None = tx.execute(
+def _inline(tx: Tx, call: Call) -> Row:
+    row: Row | None = tx.execute(
         "SELECT * FROM inline_policies WHERE owner = ? AND name = ?",
         (_owner(tx, call), call.params["PolicyName"]),
     ).fetchone()
@@ -88,7 +87,7 @@ def _inline(tx: sqlite3.Connection, call: Call) -> sqlite3.Row:
     return row
 
 
-def _get(tx: sqlite3.Connection, call: Call) -> Answer:
+def _get(tx: Tx, call: Call) -> Answer:
     row = _inline(tx, call)
     return {
         "RoleName": call.params["RoleName"],
@@ -97,12 +96,12 @@ def _get(tx: sqlite3.Connection, call: Call) -> Answer:
     }
 
 
-def _list(tx: sqlite3.Connection, call: Call) -> Answer:
+def _list(tx: Tx, call: Call) -> Answer:
     rows = tx.execute("SELECT name FROM inline_policies WHERE owner = ? ORDER BY name", (_owner(tx, call),)).fetchall()
     return page("PolicyNames", rows, call.params, lambda row: row["name"])
 
 
-def _delete(tx: sqlite3.Connection, call: Call) -> Answer:
+def _delete(tx: Tx, call: Call) -> Answer:
     row = _inline(tx, call)
     tx.execute("DELETE FROM inline_policies WHERE owner = ? AND name = ?", (row["owner"], row["name"]))
     return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ from rolecall.daemons.local_aws.iam.pages import page
 from rolecall.daemons.local_aws.iam.records import Role, find_role_by_name, roles_below
 from rolecall.daemons.local_aws.iam.tags import limited, read_tags, show_tags
 from rolecall.daemons.local_aws.operations import Answer, Call, Operation, Operations, Target
+from rolecall.edges.store.sqlite import Tx
 from rolecall.errors import ServiceError
 
 _DEFAULT_SESSION = 3600
@@ -30,7 +30,7 @@ def _all(call: Call) -> Target:
     return Target(arn, arn)
 
 
-def existing(tx: sqlite3.Connection, name: str) -> Role:
+def existing(tx: Tx, name: str) -> Role:
     """Return a role; raises `ServiceError` NoSuchEntity."""
     role = find_role_by_name(tx, name)
     if role is None:
@@ -51,7 +51,7 @@ def _shown(role: Role) -> dict[str, Any]:
     }
 
 
-def _create(tx: sqlite3.Connection, call: Call) -> Answer:
+def _create(tx: Tx, call: Call) -> Answer:
     params = call.params
     name, path = params["RoleName"], params.get("Path", "/")
     if params.get("PermissionsBoundary"):
@@ -82,16 +82,16 @@ def _create(tx: sqlite3.Connection, call: Call) -> Answer:
     return {"Role": _shown(role) | ({"Tags": show_tags(role.tags)} if role.tags else {})}
 
 
-def _get(tx: sqlite3.Connection, call: Call) -> Answer:
+def _get(tx: Tx, call: Call) -> Answer:
     role = existing(tx, call.params["RoleName"])
     return {"Role": _shown(role) | {"Tags": show_tags(role.tags), "RoleLastUsed": {}}}
 
 
-def _list(tx: sqlite3.Connection, call: Call) -> Answer:
+def _list(tx: Tx, call: Call) -> Answer:
     return page("Roles", roles_below(tx, call.params.get("PathPrefix", "/")), call.params, _shown)
 
 
-def _delete(tx: sqlite3.Connection, call: Call) -> Answer:
+def _delete(tx: Tx, call: Call) -> Answer:
     role = existing(tx, call.params["RoleName"])
     owner = f"role/{role.arn.name}"
     if tx.execute("SELECT 1 FROM attachments WHERE owner = ?", (owner,)).fetchone():
@@ -102,14 +102,14 @@ def _delete(tx: sqlite3.Connection, call: Call) -> Answer:
     return {}
 
 
-def _update_trust(tx: sqlite3.Connection, call: Call) -> Answer:
+def _update_trust(tx: Tx, call: Call) -> Answer:
     role = existing(tx, call.params["RoleName"])
     trust = checked_trust(tx, call.world, call.params["PolicyDocument"])
     tx.execute("UPDATE roles SET trust = ? WHERE role_id = ?", (trust, role.role_id))
     return {}
 
 
-def _update(tx: sqlite3.Connection, call: Call) -> Answer:
+def _update(tx: Tx, call: Call) -> Answer:
     role = existing(tx, call.params["RoleName"])
     tx.execute(
         "UPDATE roles SET max_session = ?, description = ? WHERE role_id = ?",
@@ -122,12 +122,12 @@ def _update(tx: sqlite3.Connection, call: Call) -> Answer:
     return {}
 
 
-def _keep_tags(tx: sqlite3.Connection, role: Role, tags: dict[str, str]) -> Answer:
+def _keep_tags(tx: Tx, role: Role, tags: dict[str, str]) -> Answer:
     tx.execute("UPDATE roles SET tags = ? WHERE role_id = ?", (msgspec.json.encode(tags).decode(), role.role_id))
     return {}
 
 
-def _tag(tx: sqlite3.Connection, call: Call) -> Answer:
+def _tag(tx: Tx, call: Call) -> Answer:
     role = existing(tx, call.params["RoleName"])
     new = read_tags(call.params["Tags"])
     replaced = {key.lower() for key in new}
@@ -135,12 +135,12 @@ def _tag(tx: sqlite3.Connection, call: Call) -> Answer:
     return _keep_tags(tx, role, limited(kept | new))
 
 
-def _untag(tx: sqlite3.Connection, call: Call) -> Answer:
+def _untag(tx: Tx, call: Call) -> Answer:
     role = existing(tx, call.params["RoleName"])
     return _keep_tags(tx, role, {key: value for key, value in role.tags.items() if key not in call.params["TagKeys"]})
 
 
-def _list_tags(tx: sqlite3.Connection, call: Call) -> Answer:
+def _list_tags(tx: Tx, call: Call) -> Answer:
     role = existing(tx, call.params["RoleName"])
     return page("Tags", show_tags(role.tags), call.params, lambda tag: tag)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 from rolecall.daemons.local_aws.iam.pages import page
 from rolecall.daemons.local_aws.iam.records import add_key
 from rolecall.daemons.local_aws.operations import Answer, Call, Operation, Operations, Target
 from rolecall.daemons.local_aws.principals import User
+from rolecall.edges.store.sqlite import Row, Tx
 from rolecall.errors import ServiceError
 
 MOST_KEYS = 2
@@ -34,15 +34,15 @@ def _all(call: Call) -> Target:
     return Target(arn, arn)
 
 
-def _existing(tx: sqlite3.Connection, call: Call) -> sqlite3.Row:
+def _existing(tx: Tx, call: Call) -> Row:
     name = _name(call)
-    row: sqlite3.Row | None = tx.execute("SELECT * FROM users WHERE name = ?", (name,)).fetchone()
+    row: Row | None = tx.execute("SELECT * FROM users WHERE name = ?", (name,)).fetchone()
     if row is None:
         raise ServiceError("NoSuchEntity", f"The user with name {name} cannot be found.", status=404)
     return row
 
 
-def _shown(row: sqlite3.Row) -> dict[str, Any]:
+def _shown(row: Row) -> dict[str, Any]:
     return {
         "Path": "/",
         "UserName": row["name"],
@@ -52,19 +52,19 @@ def _shown(row: sqlite3.Row) -> dict[str, Any]:
     }
 
 
-def _get(tx: sqlite3.Connection, call: Call) -> Answer:
+def _get(tx: Tx, call: Call) -> Answer:
     return {"User": _shown(_existing(tx, call))}
 
 
-def _list(tx: sqlite3.Connection, call: Call) -> Answer:
+def _list(tx: Tx, call: Call) -> Answer:
     return page("Users", tx.execute("SELECT * FROM users ORDER BY name").fetchall(), call.params, _shown)
 
 
-def _keys(tx: sqlite3.Connection, user: str) -> list[sqlite3.Row]:
+def _keys(tx: Tx, user: str) -> list[Row]:
     return tx.execute("SELECT * FROM access_keys WHERE user = ? ORDER BY created_at", (user,)).fetchall()
 
 
-def _shown_key(row: sqlite3.Row) -> dict[str, Any]:
+def _shown_key(row: Row) -> dict[str, Any]:
     return {
         "UserName": row["user"],
         "AccessKeyId": row["id"],
@@ -73,11 +73,11 @@ def _shown_key(row: sqlite3.Row) -> dict[str, Any]:
     }
 
 
-def _list_keys(tx: sqlite3.Connection, call: Call) -> Answer:
+def _list_keys(tx: Tx, call: Call) -> Answer:
     return page("AccessKeyMetadata", _keys(tx, _existing(tx, call)["name"]), call.params, _shown_key)
 
 
-def _create_key(tx: sqlite3.Connection, call: Call) -> Answer:
+def _create_key(tx: Tx, call: Call) -> Answer:
     user = _existing(tx, call)["name"]
     if len(_keys(tx, user)) >= MOST_KEYS:
         raise ServiceError("LimitExceeded", f"Cannot exceed quota for AccessKeysPerUser: {MOST_KEYS}", status=409)
@@ -86,7 +86,7 @@ def _create_key(tx: sqlite3.Connection, call: Call) -> Answer:
     return {"AccessKey": key | {"SecretAccessKey": secret.reveal()}}
 
 
-def _key(tx: sqlite3.Connection, call: Call) -> sqlite3.Row:
+def _key(tx: Tx, call: Call) -> Row:
     user, identifier = _existing(tx, call)["name"], call.params["AccessKeyId"]
     found = [row for row in _keys(tx, user) if row["id"] == identifier]
     if not found:
@@ -94,7 +94,7 @@ def _key(tx: sqlite3.Connection, call: Call) -> sqlite3.Row:
     return found[0]
 
 
-def _not_the_last(tx: sqlite3.Connection, key: sqlite3.Row) -> None:
+def _not_the_last(tx: Tx, key: Row) -> None:
     """Refuse to take away the only active key: nobody could make another one."""
     others = [row for row in _keys(tx, key["user"]) if row["id"] != key["id"] and row["status"] == "Active"]
     if key["status"] == "Active" and not others:
@@ -105,7 +105,7 @@ def _not_the_last(tx: sqlite3.Connection, key: sqlite3.Row) -> None:
         )
 
 
-def _update_key(tx: sqlite3.Connection, call: Call) -> Answer:
+def _update_key(tx: Tx, call: Call) -> Answer:
     key = _key(tx, call)
     if call.params["Status"] not in ("Active", "Inactive"):
         raise ServiceError("ValidationError", "Status must be Active or Inactive")
@@ -115,7 +115,7 @@ def _update_key(tx: sqlite3.Connection, call: Call) -> Answer:
     return {}
 
 
-def _delete_key(tx: sqlite3.Connection, call: Call) -> Answer:
+def _delete_key(tx: Tx, call: Call) -> Answer:
     key = _key(tx, call)
     _not_the_last(tx, key)
     tx.execute("DELETE FROM access_keys WHERE id = ?", (key["id"],))

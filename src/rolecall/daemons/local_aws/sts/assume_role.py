@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import replace
 
 from rolecall.core.grant import Hop
@@ -17,12 +16,13 @@ from rolecall.daemons.local_aws.iam.records import Role, find_role, trust_of
 from rolecall.daemons.local_aws.operations import Answer, Call, Operation, Target, World
 from rolecall.daemons.local_aws.principals import Principal, RoleSession, Service, User
 from rolecall.daemons.local_aws.sts.sessions import Minted, mint
+from rolecall.edges.store.sqlite import Tx
 from rolecall.errors import BadName, ServiceError
 
 _DEFAULT_DURATION = 3600
 
 
-def assume(tx: sqlite3.Connection, world: World, principal: Principal, hop: Hop, now: float) -> Minted:
+def assume(tx: Tx, world: World, principal: Principal, hop: Hop, now: float) -> Minted:
     """Return a new session of `hop.role` for `principal`; raises `ServiceError` as STS would.
 
     The trust policy must allow sts:AssumeRole, and sts:TagSession and sts:SetSourceIdentity where the session
@@ -92,7 +92,7 @@ def denied(principal: Principal, action: str, role: RoleArn | None) -> ServiceEr
 
 
 def _allowed(
-    tx: sqlite3.Connection,
+    tx: Tx,
     world: World,
     principal: Principal,
     role: Role,
@@ -143,7 +143,7 @@ def wanted_session(call: Call) -> Hop:
     return Hop(role, spec)
 
 
-def assume_role(tx: sqlite3.Connection, call: Call) -> Answer:
+def assume_role(tx: Tx, call: Call) -> Answer:
     """Answer AssumeRole."""
     assert call.principal is not None
     hop = wanted_session(call)
@@ -157,4 +157,4 @@ def _target(call: Call) -> Target:
 
 
 # Open here: `assume` asks both sides, the trust policy and the caller's own policies.
-OPERATION = Operation("sts:AssumeRole", _target, act=assume_role, open=True)
+OPERATION = Operation("sts:AssumeRole", _target, act=assume_role, for_everyone=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from rolecall.core.session import SessionSpec
 from rolecall.daemons.local_aws import ids
 from rolecall.daemons.local_aws.iam.records import Role
 from rolecall.daemons.local_aws.operations import World
+from rolecall.edges.store.sqlite import Tx
 
 _KEPT_AFTER_EXPIRY = 86_400.0
 
@@ -51,7 +51,7 @@ class Minted:
 
 
 def mint(
-    tx: sqlite3.Connection,
+    tx: Tx,
     world: World,
     role: Role,
     spec: SessionSpec,

@@ -6,7 +6,6 @@ policy), issue (a session). Identify and decide are IRSA's own pure rooms, so th
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from rolecall.core.tokens.keys import Keyset
 from rolecall.daemons.local_aws.iam.records import Provider, find_provider, find_role, trust_of
 from rolecall.daemons.local_aws.operations import Answer, Call, Operation, anything
 from rolecall.daemons.local_aws.sts.sessions import mint
-from rolecall.edges.store.sqlite import Database
+from rolecall.edges.store.sqlite import Database, Tx
 from rolecall.errors import BadName, BadToken, ServiceError, Upstream
 from rolecall.mechanisms.irsa.decide import Facts, decide, federated_keys
 from rolecall.mechanisms.irsa.identify import identify
@@ -56,7 +55,7 @@ class WebIdentity:
     def operation(self) -> Operation:
         """Return the table's entry."""
         return Operation(
-            "sts:AssumeRoleWithWebIdentity", anything, act=_act, gather=self._gather, open=True, unsigned=True
+            "sts:AssumeRoleWithWebIdentity", anything, act=_act, gather=self._gather, for_everyone=True, unsigned=True
         )
 
     async def _gather(self, call: Call) -> Gathered:
@@ -75,7 +74,7 @@ class WebIdentity:
         return Gathered(provider, issuer, keys)
 
 
-def _act(tx: sqlite3.Connection, call: Call) -> Answer:
+def _act(tx: Tx, call: Call) -> Answer:
     assert isinstance(call.gathered, Gathered)
     provider, token = call.gathered.provider, Secret(call.params["WebIdentityToken"])
     try:
