@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rolecall.core.injection import Injection, Place, TokenMount, place_env, token_lifetime
-from rolecall.core.records import Association
 
 # EKS User Guide, "Understand how EKS Pod Identity works"; aws-pod-identity.md §2.1, §2.3.
 AUDIENCE = "pods.eks.amazonaws.com"
@@ -13,14 +12,14 @@ TOKEN_NAME = "eks-pod-identity-token"  # noqa: S105 - a file name, not a token
 
 
 def inject(
-    association: Association,
+    association_id: str,
     place: Place,
     *,
     full_uri: str = FULL_URI,
     mount_path: str = MOUNT_PATH,
     expiration: int = 86_400,
 ) -> Injection:
-    """Return what a pod of an associated service account is given. `expiration` is in seconds."""
+    """Return what a pod is given whose service account has this association. `expiration` is in seconds."""
     token = TokenMount(
         volume=TOKEN_NAME,
         mount_path=mount_path,
@@ -33,4 +32,4 @@ def inject(
         ("AWS_CONTAINER_CREDENTIALS_FULL_URI", full_uri),
         ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token.path),
     )
-    return Injection("pod-identity", env, token, because=f"association {association.id}")
+    return Injection("pod-identity", env, token, because=f"association {association_id}")
