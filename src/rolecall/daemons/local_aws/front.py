@@ -135,7 +135,7 @@ class Front:
 
         def judge_and_act(tx: Tx) -> Answer:
             if not operation.for_everyone:
-                authorize(tx, call, operation.action, operation.target(call), face.denied)
+                authorize(tx, call, operation.action, operation.target(tx, call), face.denied)
             return operation.act(tx, call) if operation.act is not None else {}
 
         answer = await self._database.run(judge_and_act)

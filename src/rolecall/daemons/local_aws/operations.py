@@ -67,6 +67,7 @@ class Target:
 class Operation:
     """An operation of a service.
 
+    `target` says what a call acts on; it has the transaction, since a thing that is there has an ARN of its own.
     `gather` runs before the call's transaction and fetches what the operation needs from outside; `act` runs
     inside it; `later` runs after its commit, with `act`'s answer (empty where there is no `act`), for what
     must await: the product's own server. Operations `for_everyone` need no permission, `unsigned` ones no
@@ -74,7 +75,7 @@ class Operation:
     """
 
     action: str
-    target: Callable[[Call], Target]
+    target: Callable[[Tx, Call], Target]
     act: Callable[[Tx, Call], Answer] | None = None
     later: Callable[[Call, Answer], Awaitable[Answer]] | None = None
     gather: Callable[[Call], Awaitable[Any]] | None = None
@@ -85,6 +86,6 @@ class Operation:
 Operations = Mapping[str, Operation]
 
 
-def anything(call: Call) -> Target:
+def anything(_tx: Tx, _call: Call) -> Target:
     """Target of actions that IAM evaluates against ``*`` only."""
     return Target("*", "*")

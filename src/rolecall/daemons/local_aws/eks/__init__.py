@@ -8,6 +8,7 @@ from rolecall.daemons.local_aws.eks import addons
 from rolecall.daemons.local_aws.eks.clusters import Clusters
 from rolecall.daemons.local_aws.operations import Answer, Call, Operation, Operations, Params, Target
 from rolecall.daemons.server.associations import Associations
+from rolecall.edges.store.sqlite import Tx
 
 Hosted = Callable[[Params], Awaitable[Answer]]
 
@@ -26,19 +27,19 @@ def operations(clusters: Clusters, associations: Associations) -> Operations:
     }
 
 
-def _hosted(action: str, target: Callable[[Call], Target], act: Hosted) -> Operation:
+def _hosted(action: str, target: Callable[[Tx, Call], Target], act: Hosted) -> Operation:
     async def later(call: Call, _answer: Answer) -> Answer:
         return await act(call.params)
 
     return Operation(action, target, later=later)
 
 
-def _cluster(call: Call) -> Target:
+def _cluster(_tx: Tx, call: Call) -> Target:
     arn = call.world.eks_arn(f"cluster/{call.params['clusterName']}")
     return Target(arn, arn)
 
 
-def _association(call: Call) -> Target:
+def _association(_tx: Tx, call: Call) -> Target:
     identifier = call.params["associationId"].rpartition("/")[2]
     arn = call.world.eks_arn(f"podidentityassociation/{call.params['clusterName']}/{identifier}")
     return Target(arn, arn)

@@ -20,12 +20,12 @@ VERSIONS = {
 }
 
 
-def _cluster_target(call: Call) -> Target:
+def _cluster_target(_tx: Tx, call: Call) -> Target:
     arn = call.world.eks_arn(f"cluster/{call.params['clusterName']}")
     return Target(arn, arn)
 
 
-def _target(call: Call) -> Target:
+def _target(_tx: Tx, call: Call) -> Target:
     arn = call.world.eks_arn(f"addon/{call.params['clusterName']}/{call.params['addonName']}/*")
     return Target(arn, arn)
 

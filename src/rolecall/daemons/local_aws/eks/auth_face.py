@@ -8,6 +8,7 @@ from rolecall.daemons.local_aws.authenticate import JSON_CODES
 from rolecall.daemons.local_aws.faces import Reading
 from rolecall.daemons.local_aws.operations import Answer, Call, Operation, Target
 from rolecall.daemons.server.wire import render_error
+from rolecall.edges.store.sqlite import Tx
 from rolecall.errors import ServiceError
 from rolecall.mechanisms.pod_identity import wire
 
@@ -33,7 +34,7 @@ class EksAuthFace:
             token = wire.decode_ask(request.body)
             return {"issued": await self._source(Ask(token=token, cluster=cluster, peer=request.peer))}
 
-        def target(call: Call) -> Target:
+        def target(_tx: Tx, call: Call) -> Target:
             arn = call.world.eks_arn(f"cluster/{cluster}")
             return Target(arn, arn)
 

@@ -95,15 +95,15 @@ class Clusters:
         return answer
 
 
-def _one(member: str) -> Callable[[Call], Target]:
-    def target(call: Call) -> Target:
+def _one(member: str) -> Callable[[Tx, Call], Target]:
+    def target(_tx: Tx, call: Call) -> Target:
         arn = call.world.eks_arn(f"cluster/{call.params[member]}")
         return Target(arn, arn)
 
     return target
 
 
-def _all(call: Call) -> Target:
+def _all(_tx: Tx, call: Call) -> Target:
     arn = call.world.eks_arn("cluster/*")
     return Target(arn, arn)
 

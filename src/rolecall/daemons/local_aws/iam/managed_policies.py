@@ -20,18 +20,18 @@ MOST_VERSIONS = 5
 _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
 
 
-def target(call: Call) -> Target:
+def target(_tx: Tx, call: Call) -> Target:
     """Return the policy that a call names by its ARN."""
     arn = call.params["PolicyArn"]
     return Target(arn, f"policy {arn}")
 
 
-def _new(call: Call) -> Target:
+def _new(_tx: Tx, call: Call) -> Target:
     arn = call.world.iam_arn(f"policy{call.params.get('Path', '/')}{call.params['PolicyName']}")
     return Target(arn, f"policy {call.params['PolicyName']}")
 
 
-def _all(call: Call) -> Target:
+def _all(_tx: Tx, call: Call) -> Target:
     arn = call.world.iam_arn(f"policy{call.params.get('PathPrefix', '/')}")
     return Target(arn, arn)
 

@@ -18,17 +18,17 @@ MOST_CLIENT_IDS = 100
 LONGEST_URL = 255
 
 
-def _target(call: Call) -> Target:
+def _target(_tx: Tx, call: Call) -> Target:
     arn = call.params["OpenIDConnectProviderArn"]
     return Target(arn, arn)
 
 
-def _new(call: Call) -> Target:
+def _new(_tx: Tx, call: Call) -> Target:
     arn = call.world.iam_arn(f"oidc-provider/{call.params['Url'].partition('://')[2]}")
     return Target(arn, arn)
 
 
-def _all(call: Call) -> Target:
+def _all(_tx: Tx, call: Call) -> Target:
     arn = call.world.iam_arn("oidc-provider/*")
     return Target(arn, arn)
 

@@ -18,14 +18,20 @@ from rolecall.errors import ServiceError
 _DEFAULT_SESSION = 3600
 
 
-def target(call: Call) -> Target:
-    """Return the role that a call names. Its path is part of its ARN; a new role brings its own."""
+def target(tx: Tx, call: Call) -> Target:
+    """Return the role that a call names: its own ARN, whose path the call does not say."""
     name = call.params["RoleName"]
-    path = call.params.get("Path", "/")
-    return Target(call.world.iam_arn(f"role{path}{name}"), f"role {name}")
+    role = find_role_by_name(tx, name)
+    arn = call.world.iam_arn(f"role/{name}") if role is None else str(role.arn)
+    return Target(arn, f"role {name}")
 
 
-def _all(call: Call) -> Target:
+def _new(_tx: Tx, call: Call) -> Target:
+    arn = call.world.iam_arn(f"role{call.params.get('Path', '/')}{call.params['RoleName']}")
+    return Target(arn, arn)
+
+
+def _all(_tx: Tx, call: Call) -> Target:
     arn = call.world.iam_arn(f"role{call.params.get('PathPrefix', '/')}")
     return Target(arn, arn)
 
@@ -146,7 +152,7 @@ def _list_tags(tx: Tx, call: Call) -> Answer:
 
 
 OPERATIONS: Operations = {
-    "CreateRole": Operation("iam:CreateRole", target, act=_create),
+    "CreateRole": Operation("iam:CreateRole", _new, act=_create),
     "GetRole": Operation("iam:GetRole", target, act=_get),
     "ListRoles": Operation("iam:ListRoles", _all, act=_list),
     "DeleteRole": Operation("iam:DeleteRole", target, act=_delete),

@@ -24,12 +24,12 @@ def _name(call: Call) -> str:
     raise ServiceError("ValidationError", "Must specify userName when calling with non-User credentials")
 
 
-def _target(call: Call) -> Target:
+def _target(_tx: Tx, call: Call) -> Target:
     named = call.params.get("UserName") or (call.principal.name if call.principal else "")
     return Target(call.world.iam_arn(f"user/{named}"), f"user {named}")
 
 
-def _all(call: Call) -> Target:
+def _all(_tx: Tx, call: Call) -> Target:
     arn = call.world.iam_arn("user/")
     return Target(arn, arn)
 

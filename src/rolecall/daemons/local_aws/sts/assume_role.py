@@ -152,7 +152,7 @@ def assume_role(tx: Tx, call: Call) -> Answer:
     return minted.answer() | ({"SourceIdentity": identity} if identity else {})
 
 
-def _target(call: Call) -> Target:
+def _target(_tx: Tx, call: Call) -> Target:
     return Target(call.params["RoleArn"], call.params["RoleArn"])
 
 
