@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
 from rolecall.core.injection import Injection, Place, TokenMount, check_audience, place_env, token_lifetime
 from rolecall.core.names import RoleArn
 from rolecall.core.records import ServiceAccountFacts
@@ -13,6 +17,9 @@ AUDIENCE = "sts.amazonaws.com"
 MOUNT_PATH = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+_SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
+
+Parsed = TypeVar("Parsed")
 
 
 def role_annotation(account: ServiceAccountFacts, prefix: str = PREFIX) -> str | None:
@@ -30,19 +37,18 @@ def inject(
 ) -> Injection:
     """Return what a pod of an annotated service account is given.
 
-    Annotations win over the arguments: ``audience``, ``sts-regional-endpoints`` and ``token-expiration``
-    (seconds; raised to 600). Raises `BadName` where an annotation cannot work, naming the annotation.
+    Annotations win over the arguments: ``audience``, ``sts-regional-endpoints`` (as Go's ParseBool reads it;
+    anything else is passed over) and ``token-expiration`` (seconds; kept within 600 and 86,400). Raises `BadName`
+    where an annotation cannot work, naming the annotation; AWS's webhook would leave the pod to fail.
     """
     text = role_annotation(account, prefix)
     if text is None:
         raise BadName(f"service account {account.namespace}/{account.name} has no {prefix}/role-arn annotation")
-    role = RoleArn.parse(text)
-    audience = check_audience(account.annotations.get(f"{prefix}/audience", AUDIENCE))
+    role = _annotated(f"{prefix}/role-arn", RoleArn.parse, text)
+    audience = _annotated(f"{prefix}/audience", check_audience, account.annotations.get(f"{prefix}/audience", AUDIENCE))
     wanted = account.annotations.get(f"{prefix}/token-expiration")
     if wanted is not None:
-        if not wanted.isascii() or not wanted.isdigit():
-            raise BadName(f"annotation {prefix}/token-expiration is {wanted!r}: use whole seconds, at least 600")
-        expiration = int(wanted)
+        expiration = _annotated(f"{prefix}/token-expiration", _seconds, wanted)
     token = TokenMount(
         volume="aws-iam-token",
         mount_path=mount_path,
@@ -59,3 +65,17 @@ def inject(
         ("AWS_WEB_IDENTITY_TOKEN_FILE", token.path),
     )
     return Injection("irsa", env, token, because=f"annotation {prefix}/role-arn")
+
+
+def _annotated(key: str, parse: Callable[[str], Parsed], text: str) -> Parsed:
+    """Return the parsed annotation; the error says which one it was."""
+    try:
+        return parse(text)
+    except BadName as fault:
+        raise BadName(f"annotation {key}: {fault.message}") from None
+
+
+def _seconds(text: str) -> int:
+    if not _SECONDS.fullmatch(text):
+        raise BadName(f"{text[:80]!r} is not a lifetime: use whole seconds, at least 600")
+    return int(text)

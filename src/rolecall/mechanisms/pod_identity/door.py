@@ -1,13 +1,20 @@
 """The agent's door, ``GET /v1/credentials``: bytes in, an Ask out; Issued in, bytes out.
 
-Byte for byte what AWS's agent says (aws-pod-identity.md §1.2-1.5), but for two things: only GET and HEAD are
-taken, and an upstream that cannot be reached is named instead of answered with ``[]``. Nothing in a token is
-believed here: its shape and times are looked at so that a hopeless one costs nobody a call.
+Byte for byte what AWS's agent says (aws-pod-identity.md §1.2-1.5), but that
+
+- only GET and HEAD are taken, and a path is matched as it was sent, never redirected;
+- credentials are marked ``no-store``;
+- an upstream that cannot be reached is named instead of answered with ``[]``;
+- a token over 64 KiB, one with a spelling that its signer did not write (base64url with left-over bits, a header
+  that names something twice) or with a signature that is not base64url is refused here: EKS Auth would refuse it.
+
+Nothing in a token is believed here: its shape and times are looked at so that a hopeless one costs nobody a call.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +23,7 @@ from rolecall.core.exchange import Reply, Request
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask, Issued
 from rolecall.core.tokens.jws import Jws, NotAJws, split
-from rolecall.errors import BadInput, RolecallError, ServiceError, UpstreamAnswered
+from rolecall.errors import BadInput, Refused, RolecallError, ServiceError, UpstreamAnswered
 
 PATH = "/v1/credentials"
 LONGEST_TOKEN = 65_536
@@ -25,6 +32,11 @@ _JSON = (("content-type", "application/json"), ("cache-control", "no-store"))
 _ALGORITHMS = frozenset(
     {f"{family}{size}" for family in ("HS", "RS", "ES", "PS") for size in (256, 384, 512)} | {"EdDSA", "none"}
 )
+# RFC 7519's registered claims in their types; a time may be a number in a string, as in Go.
+_TEXTS = ("iss", "sub", "jti")
+_TIMES = ("exp", "nbf", "iat")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?")
+_HOST = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::[0-9]*)?")
 _MALFORMED = "Service account token cannot be parsed: token is malformed: "
 _UNVERIFIABLE = "Service account token cannot be parsed: token is unverifiable: "
 
@@ -60,9 +72,7 @@ def parse(request: Request, *, allowed_hosts: Collection[str], now: float) -> As
 
 def token_ends(ask: Ask) -> float | None:
     """Return when the ask's token says that it expires, unbelieved; None where it does not say."""
-    payload = payload_of(ask)
-    exp = payload.get("exp")
-    return float(exp) if isinstance(exp, int | float) and not isinstance(exp, bool) else None
+    return _time(payload_of(ask).get("exp"))
 
 
 def payload_of(ask: Ask) -> Mapping[str, Any]:
@@ -94,27 +104,27 @@ def render(issued: Issued) -> Reply:
 def render_error(error: RolecallError) -> Reply:
     """Return the error as AWS's agent says it: text, with the status that decides whether an SDK tries again."""
     if isinstance(error, UpstreamAnswered):
-        fault = "client" if error.status < 500 else "server"
-        return _text(error.status, f"[{error.request_id}]: ({error.code}): {error.message}, fault: {fault}")
+        # A redirect or an empty success is not an answer to pass on: a client would follow it, or believe it.
+        status = error.status if 400 <= error.status < 600 else 502
+        fault = "client" if status < 500 else "server"
+        return _text(status, f"[{error.request_id}]: ({error.code}): {error.message}, fault: {fault}")
     if isinstance(error, ServiceError):
         reply = _text(error.status, error.message)
         retry = (("retry-after", "1"),) if error.status in (429, 503) else ()
         return Reply(reply.status, reply.body, (*reply.headers, *retry))
-    if isinstance(error, BadInput):
+    if isinstance(error, BadInput | Refused):
         return _text(400, error.message)
     return _text(500, f"error getting credentials: {error.message}")
 
 
 def _text(status: int, text: str) -> Reply:
-    return Reply(status, f"{text}\n".encode(), _PLAIN)
+    return Reply(status, f"{text}\n".encode("utf-8", "replace"), _PLAIN)
 
 
 def _host(host: str) -> str:
-    """Return the Host header without port and brackets."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    name, colon, port = host.rpartition(":")
-    return name if colon and ":" not in name and port.isdigit() else host
+    """Return the Host header without port and brackets; what has no such form is left as it is."""
+    found = _HOST.fullmatch(host)
+    return host if found is None else found[1] or found[2] or ""
 
 
 def _malformed(fault: NotAJws) -> str:
@@ -136,15 +146,35 @@ def _claims_fault(jws: Jws, now: float) -> str | None:
         return _UNVERIFIABLE + "signing method (alg) is unspecified"
     if algorithm not in _ALGORITHMS:
         return _UNVERIFIABLE + "signing method (alg) is unavailable"
-    faults = []
-    for name in ("exp", "nbf"):
-        value = jws.payload.get(name)
-        if value is None:
-            continue
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            return _MALFORMED + f"could not JSON decode claim: {name} is not a number"
-        if name == "exp" and now >= value:
-            faults.append("token is expired")
-        if name == "nbf" and now < value:
-            faults.append("token is not valid yet")
+    wrong = _wrong_type(jws.payload)
+    if wrong is not None:
+        return _MALFORMED + f"could not JSON decode claim: {wrong} is not of its type"
+    exp, nbf = _time(jws.payload.get("exp")), _time(jws.payload.get("nbf"))
+    faults = ["token is expired"] if exp is not None and now >= exp else []
+    faults += ["token is not valid yet"] if nbf is not None and now < nbf else []
     return f"Service account token failed basic claim validations: {', '.join(faults)}" if faults else None
+
+
+def _wrong_type(payload: Mapping[str, Any]) -> str | None:
+    """Return the name of a registered claim that does not have its type; null is as good as absent."""
+    for name in _TEXTS:
+        if not isinstance(payload.get(name), str | None):
+            return name
+    for name in _TIMES:
+        if payload.get(name) is not None and _time(payload[name]) is None:
+            return name
+    audiences = payload.get("aud")
+    listed = audiences if isinstance(audiences, list) else [audiences]
+    return None if audiences is None or all(isinstance(one, str) for one in listed) else "aud"
+
+
+def _time(value: object) -> float | None:
+    """Return a time, given as a number or as a number's text; None for anything else."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return float(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond any float: a time that never comes
+        return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated
+from urllib.parse import unquote
 
 import msgspec
 
@@ -20,8 +21,8 @@ from rolecall.core.names import AccountId, Arn, ClusterName, Namespace, ServiceA
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Issued, Subject
 from rolecall.errors import BadName, ServiceError, Upstream, UpstreamAnswered
+from rolecall.mechanisms.pod_identity.inject import AUDIENCE
 
-AUDIENCE = "pods.eks.amazonaws.com"
 LONGEST_ASK = 131_072
 """Bytes of a request body: twice the longest token that AWS's agent was seen to pass on."""
 
@@ -103,7 +104,7 @@ def parse_path(raw_path: str) -> ClusterName | None:
     if found is None:
         return None
     try:
-        return ClusterName.parse(found[1])
+        return ClusterName.parse(unquote(found[1]))
     except BadName:
         raise _invalid(
             "InvalidParameterException",
