@@ -1,1 +1,1 @@
-"""Floor 4: the command line, one file per noun."""
+"""Floor 4: the command line, one file a noun."""

@@ -31,6 +31,7 @@ class PlaneConfig:
     allow_hosts: tuple[str, ...] = ()
     insecure_expose: bool = False
     allow_private_issuers: tuple[str, ...] = ()
+    verbosity: str = "info"
 
     def __post_init__(self) -> None:
         if not is_loopback(self.listen_host) and not self.insecure_expose:

@@ -18,6 +18,8 @@ from rolecall.daemons.local_aws.state_files import write_state_files
 from rolecall.daemons.runner import stop_on_signals
 from rolecall.edges.asgi import application
 from rolecall.edges.clock import SystemClock
+from rolecall.edges.log_file import log_to_file
+from rolecall.edges.run_dir import sweep
 from rolecall.edges.sockets import bind_tcp, shown_address
 from rolecall.edges.state_dir import Running, StateDir, write_private
 from rolecall.edges.store.sqlite import Database
@@ -26,15 +28,19 @@ from rolecall.edges.web_server import serve
 LONGEST_BODY = 1024 * 1024
 
 
-def run(config: PlaneConfig, *, announce: Callable[[Running], None]) -> int:
+def run(config: PlaneConfig, *, started: Callable[[], None], announce: Callable[[Running], None]) -> int:
     """Serve until SIGINT or SIGTERM; return the exit code.
 
-    `announce` is called once everything serves. Raises `Misconfigured` (a busy port, a state directory that
+    `started` is called once the state directory is ours and the log is open, `announce` once everything serves.
+    Raises `Misconfigured` (a busy port, a state directory that
     cannot be used) and `StateTaken` before anything has been changed.
     """
     state = StateDir(config.state_dir)
     state.prepare()
     with state.held():
+        log_to_file(state.root / "plane.log", config.verbosity)
+        sweep(state)
+        started()
         return asyncio.run(_serve(config, state, announce))
 
 

@@ -10,6 +10,20 @@ from rolecall.edges.state_dir import StateDir, write_private
 
 PROFILE = "rolecall"
 NO_PROXY = "127.0.0.1,localhost,::1,169.254.170.23,[fd00:ec2::23]"
+# Keys in the environment beat a profile, and so would roles and endpoints of another kind.
+CLEARED = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_ENDPOINT_URL_EKS",
+    "AWS_ENDPOINT_URL_EKS_AUTH",
+    "AWS_ENDPOINT_URL_IAM",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+)
 Key = tuple[str, Secret]
 
 
@@ -18,21 +32,25 @@ def write_state_files(state: StateDir, world: World, *, admin: Key, node: Key) -
     write_private(state.credentials, _credentials(PROFILE, admin))
     write_private(state.node_credentials, _credentials("default", node))
     write_private(state.aws_config, f"[profile {PROFILE}]\nregion = {world.region}\n".encode())
-    exports = {
-        "AWS_ENDPOINT_URL": world.url,
-        "AWS_ENDPOINT_URL_STS": world.url,
-        "AWS_REGION": world.region,
-        "AWS_DEFAULT_REGION": world.region,
+    exports = shell_environment(state, url=world.url, region=world.region)
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
+    lines.append(f"unset {' '.join(CLEARED)}")
+    write_private(state.env, ("\n".join(lines) + "\n").encode())
+
+
+def shell_environment(state: StateDir, *, url: str, region: str) -> dict[str, str]:
+    """Return the variables that make AWS clients of a shell use the plane, as its admin."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ENDPOINT_URL_STS": url,
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
         "AWS_CONFIG_FILE": str(state.aws_config),
         "AWS_SHARED_CREDENTIALS_FILE": str(state.credentials),
         "AWS_PROFILE": PROFILE,
         "NO_PROXY": NO_PROXY,
         "ROLECALL_STATE_DIR": str(state.root),
     }
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
-    # Keys in the environment beat a profile: they would send real credentials to the plane.
-    lines.append("unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN")
-    write_private(state.env, ("\n".join(lines) + "\n").encode())
 
 
 def _credentials(profile: str, key: Key) -> bytes:

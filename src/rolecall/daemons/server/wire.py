@@ -150,4 +150,4 @@ def _write(shape: Shape, value: Any) -> Any:
         return {key: _write(shape.value, member) for key, member in value.items()}
     if shape.type_name == "timestamp":
         return round(float(value), 3)
-    return value
+    return str(value) if shape.type_name == "string" else value

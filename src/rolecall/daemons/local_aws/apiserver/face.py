@@ -127,7 +127,7 @@ def _bound_pod(tx: Tx, cluster: str, wanted: wire.NewToken, now: float) -> wire.
 def _list_clusters(tx: Tx, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
     rows = tx.execute("SELECT * FROM clusters ORDER BY name").fetchall()
     found = [cluster_facts(call.world, row) for row in rows]
-    return wire.ClusterList(tuple(wire.Cluster(one.name, one.arn, one.issuer, one.region) for one in found))
+    return wire.ClusterList(tuple(wire.Cluster(str(one.name), one.arn, one.issuer, str(one.region)) for one in found))
 
 
 def _list_accounts(tx: Tx, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:

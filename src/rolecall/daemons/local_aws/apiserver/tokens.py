@@ -41,11 +41,11 @@ def mint(
         )
     issued_at = int(now)
     expires_at = issued_at + min(seconds, cap or seconds)
-    kubernetes: dict[str, object] = {"namespace": namespace}
+    kubernetes: dict[str, object] = {"namespace": str(namespace)}
     if pod is not None:
         kubernetes["node"] = {"name": pod.node, "uid": node_uid}
         kubernetes["pod"] = {"name": pod.name, "uid": pod.uid}
-    kubernetes["serviceaccount"] = {"name": service_account, "uid": account_uid}
+    kubernetes["serviceaccount"] = {"name": str(service_account), "uid": account_uid}
     claims = {
         "aud": [audience],
         "exp": expires_at,

@@ -1,0 +1,141 @@
+"""One pod of the laptop world: registered, injected, kept alive, and ended with its program."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import click
+
+from rolecall.cli.plane import Plane
+from rolecall.core.backoff import delays
+from rolecall.core.grant import Refusal
+from rolecall.core.injection import Generation, Injection, Place, place_env
+from rolecall.core.names import ClusterName, Namespace, Region, ServiceAccountName
+from rolecall.core.records import ServiceAccountFacts
+from rolecall.daemons.local_aws.apiserver import wire
+from rolecall.daemons.local_aws.state_files import NO_PROXY
+from rolecall.daemons.webhook.precedence import Surroundings, choose
+from rolecall.edges import entropy
+from rolecall.edges.clock import SystemClock
+from rolecall.edges.run_dir import RunDir
+from rolecall.edges.state_dir import Running
+from rolecall.errors import Refused, RolecallError, ServiceError
+from rolecall.mechanisms.pod_identity.door import PATH
+
+ROTATE_AT = 0.8
+"""The share of a token's life after which the kubelet replaces it (Kubernetes, "Configure Service Accounts")."""
+HEARTBEAT = 20.0
+_CLOCK = SystemClock()
+
+
+@asynccontextmanager
+async def running_pod(plane: Plane, account: wire.Account) -> AsyncIterator[wire.Pod]:
+    """Register a pod; end it after, so that its tokens are refused from then on."""
+    pods = f"/clusters/{account.cluster}/pods"
+    pod = await plane.ask("POST", pods, wire.Pod, wire.NewPod(account.namespace, account.name))
+    try:
+        yield pod
+    finally:
+        with suppress(RolecallError):  # a plane that is gone has forgotten the pod within a minute
+            await plane.ask("DELETE", f"{pods}/{pod.uid}", wire.Pod)
+
+
+def injected(account: wire.Account, running: Running, files: Path, via: Generation | None) -> Injection:
+    """Return what the webhooks would give the pod, with our paths; raises `Refused` where that is nothing."""
+    facts = ServiceAccountFacts(
+        cluster=ClusterName(account.cluster),
+        namespace=Namespace(account.namespace),
+        name=ServiceAccountName(account.name),
+        uid=account.uid,
+        annotations=account.annotations,
+    )
+    around = Surroundings(
+        place=Place(region=Region(running.region)),
+        full_uri=f"{running.agent_url}{PATH}",
+        pod_identity_mount=str(files),
+        irsa_mount=str(files),
+    )
+    association = account.association
+    chosen = choose(facts, association.association_id if association else None, around, only=via)
+    if isinstance(chosen, Refusal):
+        raise Refused(chosen)
+    return chosen
+
+
+def pod_environment(
+    own: Mapping[str, str], running: Running, files: RunDir, injection: Injection | None
+) -> dict[str, str]:
+    """Return the program's environment: the caller's without any ``AWS_*``, and what a pod here is given.
+
+    Config and credentials files are empty ones, so that no profile of the caller's home comes through.
+    """
+    kept = {name: value for name, value in own.items() if not name.startswith("AWS_")}
+    hosts = ",".join((kept.pop("NO_PROXY", ""), kept.pop("no_proxy", ""), NO_PROXY)).split(",")
+    no_proxy = ",".join(dict.fromkeys(filter(None, map(str.strip, hosts))))
+    empty = files.write("empty", b"")
+    return kept | {
+        **dict(injection.env if injection else place_env(Place(Region(running.region)))),
+        "AWS_ENDPOINT_URL": running.url,
+        "AWS_ENDPOINT_URL_STS": running.url,
+        "AWS_CONFIG_FILE": str(empty),
+        "AWS_SHARED_CREDENTIALS_FILE": str(empty),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
+    }
+
+
+async def mount_token(plane: Plane, pod: wire.Pod, injection: Injection, files: RunDir) -> wire.Token:
+    """Write a fresh token of the pod where its environment says, without a newline; return it."""
+    wanted = wire.NewToken(
+        namespace=pod.namespace,
+        service_account=pod.service_account,
+        audience=injection.token.audience,
+        expiration_seconds=injection.token.expiration,
+        pod_uid=pod.uid,
+    )
+    token = await plane.ask("POST", f"/clusters/{pod.cluster}/tokens", wire.Token, wanted)
+    files.write(injection.token.file, token.token.encode())
+    return token
+
+
+async def rotate(plane: Plane, pod: wire.Pod, injection: Injection, files: RunDir, token: wire.Token) -> None:
+    """Replace the token at 80 % of its life, for ever; a plane that does not answer is asked again."""
+    pauses: Iterator[float] | None = None
+    pause = _until_rotation(token)
+    while True:
+        await _CLOCK.sleep(pause)
+        try:
+            token = await mount_token(plane, pod, injection, files)
+            pause, pauses = _until_rotation(token), None
+        except RolecallError as fault:
+            if pauses is None:
+                _warn(f"the pod's token could not be rotated ({fault.message}); trying again")
+                pauses = delays(base=0.5, cap=10.0, dice=lambda: entropy.uniform(0.0, 1.0), least=0.5)
+            pause = next(pauses)
+
+
+async def keep_alive(plane: Plane, pod: wire.Pod) -> None:
+    """Send the pod's heartbeat until it has ended; what does not answer is asked again at the next one."""
+    while True:
+        await _CLOCK.sleep(HEARTBEAT)
+        try:
+            await plane.ask("POST", f"/clusters/{pod.cluster}/pods/{pod.uid}/heartbeat", wire.Pod)
+        except ServiceError as fault:
+            if fault.status == 404:
+                _warn(f"the plane does not know this pod any more ({fault.message}): it gets no new credentials")
+                return
+        except RolecallError:
+            continue
+
+
+def _until_rotation(token: wire.Token) -> float:
+    """Return the seconds until the token is replaced: at least a little, whatever its life is."""
+    due = token.issued_at + ROTATE_AT * (token.expires_at - token.issued_at)
+    return max(0.2, due - _CLOCK.now())
+
+
+def _warn(sentence: str) -> None:
+    click.echo(f"rolecall: {sentence}", err=True)

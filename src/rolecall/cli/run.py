@@ -1,0 +1,89 @@
+"""``rolecall run``: any program, as a pod of a service account would run it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+
+import click
+
+from rolecall.cli.output import account_option, cluster_option, namespace_option, state_dir_option
+from rolecall.cli.plane import Plane, with_plane
+from rolecall.cli.pod import injected, keep_alive, mount_token, pod_environment, rotate, running_pod
+from rolecall.core.injection import Generation
+from rolecall.core.names import Namespace, ServiceAccountName
+from rolecall.edges.foreground import find_program, run_in_foreground
+from rolecall.edges.run_dir import run_dir
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command line asks for. `via` is None where the service account decides."""
+
+    namespace: Namespace
+    account: ServiceAccountName
+    cluster: str | None
+    via: Generation | None
+    without_role: bool
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@namespace_option(required=True)
+@account_option(required=True)
+@click.option(
+    "--via",
+    type=click.Choice(["pod-identity", "irsa"]),
+    help="How it asks for its role.  [default: what the service account has; Pod Identity where it has both]",
+)
+@cluster_option
+@click.option("--without-role", is_flag=True, help="Run it as a pod that nobody gave a role.")
+@state_dir_option
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(
+    namespace: str,
+    account: str,
+    via: Generation | None,
+    cluster: str | None,
+    without_role: bool,
+    state_dir: str | None,
+    command: tuple[str, ...],
+) -> int:
+    """Run a program as a pod of a service account: with its role's credentials and nothing else of AWS.
+
+    \b
+    rolecall run -n demo-ns -s demo-sa -- aws sts get-caller-identity
+    rolecall run -n carts -s carts --via irsa -- python app.py
+
+    The program gets your environment without any AWS_* variable, and what the webhooks would add: region, token
+    file, and the role or the agent's address. A pod is registered while it runs, and its token is rotated.
+
+    The exit code is the program's, 128+n if signal n ended it; 125: Rolecall itself failed, 126: the program
+    cannot be executed, 127: it is not found.
+    """
+    if without_role and via is not None:
+        raise click.UsageError("--without-role and --via exclude each other")
+    wanted = Wanted(
+        Namespace.parse(namespace), ServiceAccountName.parse(account), cluster, via, without_role=without_role
+    )
+    program = find_program(command[0], os.environ.get("PATH", os.defpath))
+    return with_plane(state_dir, lambda plane: _run(plane, wanted, program, command))
+
+
+async def _run(plane: Plane, wanted: Wanted, program: str, command: tuple[str, ...]) -> int:
+    cluster = await plane.cluster(wanted.cluster)
+    account = await plane.account(cluster.name, wanted.namespace, wanted.account)
+    with run_dir(plane.state) as files:
+        injection = None if wanted.without_role else injected(account, plane.running, files.path, wanted.via)
+        async with running_pod(plane, account) as pod:
+            keepers = [asyncio.create_task(keep_alive(plane, pod), name="run.heartbeat")]
+            if injection is not None:
+                token = await mount_token(plane, pod, injection, files)
+                keepers.append(asyncio.create_task(rotate(plane, pod, injection, files, token), name="run.rotate"))
+            environment = pod_environment(os.environ, plane.running, files, injection)
+            try:
+                return await run_in_foreground(program, command, environment)
+            finally:
+                for keeper in keepers:
+                    keeper.cancel()
+                await asyncio.gather(*keepers, return_exceptions=True)
