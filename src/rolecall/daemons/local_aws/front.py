@@ -7,9 +7,8 @@ every error has the shape that the client of that service parses.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from rolecall.core.exchange import Reply, Request
 from rolecall.daemons.local_aws import wire as query
@@ -18,18 +17,38 @@ from rolecall.daemons.local_aws.authorize import authorize
 from rolecall.daemons.local_aws.faces import Face, Reading
 from rolecall.daemons.local_aws.guard import Guard
 from rolecall.daemons.local_aws.operations import Answer, Call, World
-from rolecall.daemons.local_aws.principals import Principal
+from rolecall.daemons.local_aws.principals import Principal, RoleSession, User
 from rolecall.daemons.server import wire as rest
 from rolecall.edges import entropy
 from rolecall.edges.aws.sigv4 import SignatureFault, Signed, parse_authorization
 from rolecall.edges.clock import Clock
 from rolecall.edges.store.sqlite import Database, Tx
+from rolecall.edges.telemetry import Log
 from rolecall.errors import BadInput, Refused, RolecallError, ServiceError, Upstream
 
-log = logging.getLogger("rolecall.plane")
+log = Log("rolecall.plane")
+
+_FAILED = "The request failed inside rolecall dev; its log has the cause."
 
 OpenPage = Callable[[Request], Reply | None]
 """Answers a GET that needs no signature (discovery, keys, readiness), or None for any other path."""
+
+
+@dataclass(slots=True)
+class _Trace:
+    """What is known of a request so far: for its error, and for the log."""
+
+    request_id: str
+    write_error: Callable[[ServiceError, str], Reply]
+    operation: str = "-"
+    caller: str = "-"
+    code: str = ""
+    why: str = ""
+
+    def failed(self, error: ServiceError) -> Reply:
+        """Return the reply for an error; its hint is for the log only."""
+        self.code, self.why = error.code, error.hint
+        return self.write_error(error, self.request_id)
 
 
 class Front:
@@ -53,50 +72,42 @@ class Front:
         self._world = world
 
     async def answer(self, request: Request) -> Reply:
-        """Return the reply to any request; never raises for what a client sent."""
-        refused = self._guard.refuse(request)
-        if refused is not None:
-            return refused
-        page = self._open_pages(request)
-        if page is not None:
-            return page
-        request_id = entropy.uuid4()
-        render_error = _error_writer(request)
+        """Return the reply to any request, always with a request id; never raises for what a client sent."""
+        trace = _Trace(entropy.uuid4(), _error_writer(request))
         started = self._clock.monotonic()
-        name, who, status = "-", "-", 500
         try:
-            face, signed = self._route(request)
-            render_error = face.error
-            reading = face.read(request)
-            name = reading.operation.action
-            principal = await self._authenticated(request, signed, face, reading)
-            who = "anonymous" if principal is None else _arn(principal)
-            reply = await self._carry_out(request, face, reading, principal, request_id)
+            refused = self._guard.refuse(request)
+            if refused is not None:
+                raise refused
+            page = self._open_pages(request)
+            if page is not None:
+                return replace(page, headers=(*page.headers, ("x-amzn-requestid", trace.request_id)))
+            reply = await self._reply(request, trace)
         except RolecallError as fault:
-            reply = render_error(_as_service_error(fault), request_id)
-            name = f"{name} {_as_service_error(fault).code}"
-        except Exception:
-            log.exception("plane.failed", extra={"fields": {"operation": name, "request_id": request_id}})
-            failure = ServiceError(
-                "InternalFailure",
-                "The request failed inside rolecall dev; its log has the cause.",
-                status=500,
-            )
-            reply = render_error(failure, request_id)
-        status = reply.status
+            reply = trace.failed(_as_service_error(fault))
+        except Exception as error:  # noqa: BLE001  a defect answers 500, and the plane serves on
+            log.crash("plane.failed", error, operation=trace.operation, request_id=trace.request_id)
+            reply = trace.failed(ServiceError("InternalFailure", _FAILED, status=500))
         log.info(
             "plane.answered",
-            extra={
-                "fields": {
-                    "operation": name,
-                    "caller": who,
-                    "status": status,
-                    "request_id": request_id,
-                    "ms": round((self._clock.monotonic() - started) * 1000, 1),
-                }
-            },
+            operation=trace.operation,
+            caller=trace.caller,
+            status=reply.status,
+            code=trace.code,
+            why=trace.why,
+            request_id=trace.request_id,
+            ms=round((self._clock.monotonic() - started) * 1000, 1),
         )
         return reply
+
+    async def _reply(self, request: Request, trace: _Trace) -> Reply:
+        face, signed = self._route(request)
+        trace.write_error = face.error
+        reading = face.read(request)
+        trace.operation = reading.operation.action
+        principal = await self._authenticated(request, signed, face, reading)
+        trace.caller = "anonymous" if principal is None else _arn(principal)
+        return await self._carry_out(request, face, reading, principal, trace.request_id)
 
     def _route(self, request: Request) -> tuple[Face, Signed | None]:
         """Return the service and what the request says of its signature; raises `ServiceError`."""
@@ -169,8 +180,8 @@ def _as_service_error(fault: RolecallError) -> ServiceError:
         return ServiceError("ValidationError", fault.message, status=400, hint=fault.hint)
     if isinstance(fault, Upstream):
         return ServiceError("ServiceUnavailable", fault.message, status=503, hint=fault.hint)
-    return ServiceError("InternalFailure", fault.message, status=500, hint=fault.hint)
+    return ServiceError("InternalFailure", _FAILED, status=500, hint=fault.message)
 
 
 def _arn(principal: Principal) -> str:
-    return principal.name if not hasattr(principal, "arn") else principal.arn
+    return principal.arn if isinstance(principal, User | RoleSession) else principal.name

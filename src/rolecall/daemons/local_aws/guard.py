@@ -6,12 +6,14 @@ page's name as `Host`. AWS clients send neither. No answer carries CORS headers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
-from rolecall.core.exchange import Reply, Request
+from rolecall.core.exchange import Request
+from rolecall.errors import ServiceError
 
-_PLAIN = (("content-type", "text/plain; charset=utf-8"), ("x-content-type-options", "nosniff"))
 LONGEST_BODY = 256 * 1024
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 
 
 class Guard:
@@ -20,32 +22,32 @@ class Guard:
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(name.lower() for name in ("127.0.0.1", "localhost", "[::1]", *names))
 
-    def refuse(self, request: Request) -> Reply | None:
+    def refuse(self, request: Request) -> ServiceError | None:
         """Return the refusal, or None for a request that may go on.
 
-        421 for a `Host` that is not ours, 403 for anything a web page sent, 413 for a body over 256 KiB.
+        400 without exactly one `Host`, 421 for one that is not ours, 403 for anything a web page sent, 413 for a
+        body over 256 KiB.
         """
         hosts = request.header_values("host")
         if len(hosts) != 1:
-            return Reply(400, b"exactly one Host header is needed\n", _PLAIN)
+            return ServiceError("InvalidRequest", "exactly one Host header is needed", status=400)
         if _host_name(hosts[0]) not in self._names:
-            return Reply(
-                421,
-                b"this Host is not served here; use 127.0.0.1 or localhost, or start with --allow-host\n",
-                _PLAIN,
+            return ServiceError(
+                "MisdirectedRequest",
+                "this Host is not served here; use 127.0.0.1 or localhost, or start with --allow-host",
+                status=421,
             )
-        if request.header("origin") is not None:
-            return Reply(403, b"web pages may not use this endpoint\n", _PLAIN)
-        if request.header("sec-fetch-site") not in (None, "none"):
-            return Reply(403, b"web pages may not use this endpoint\n", _PLAIN)
+        sites = set(request.header_values("sec-fetch-site"))
+        if request.header("origin") is not None or sites - {"none"}:
+            return ServiceError("AccessDenied", "web pages may not use this endpoint", status=403)
         if len(request.body) > LONGEST_BODY:
-            return Reply(413, b"the body is larger than any AWS identity call\n", _PLAIN)
+            return ServiceError(
+                "RequestEntityTooLarge", "the body is larger than that of any AWS identity call", status=413
+            )
         return None
 
 
 def _host_name(host: str) -> str:
-    """Return the lower-case name in a Host header, without its port; IPv6 keeps its brackets."""
-    host = host.strip().lower()
-    if host.startswith("["):
-        return host[: host.find("]") + 1]
-    return host.partition(":")[0]
+    """Return the lower-case name in a Host header, without its port; IPv6 keeps its brackets. Empty for no name."""
+    found = _HOST.fullmatch(host.strip().lower())
+    return found[1] if found else ""

@@ -32,13 +32,13 @@ def read_form(request: Request) -> dict[str, str]:
         kind = (request.header("content-type") or "").partition(";")[0].strip().lower()
         if kind != "application/x-www-form-urlencoded":
             raise ServiceError("InvalidRequest", "the body must be application/x-www-form-urlencoded")
-        text = request.body.decode("utf-8", "replace")
+        raw = request.body
     elif request.method == "GET":
-        text = request.query
+        raw = request.query.encode("latin-1", "replace")
     else:
         raise ServiceError("InvalidRequest", "use POST with a form body", status=405)
     try:
-        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=1000, errors="strict")
+        pairs = parse_qsl(raw.decode("utf-8"), keep_blank_values=True, max_num_fields=1000, errors="strict")
     except (ValueError, UnicodeDecodeError):
         raise ServiceError("MalformedQueryString", "the form cannot be read") from None
     form = dict(pairs)
@@ -168,4 +168,4 @@ def _write(shape: Shape, value: Any, tag: str) -> str:
 
 def _text(text: str) -> str:
     """Return text that is safe in XML 1.0: markup escaped, forbidden characters replaced."""
-    return escape(_NOT_XML.sub("\ufffd", text))
+    return escape(_NOT_XML.sub("\ufffd", text), {"\r": "&#13;"})

@@ -128,6 +128,8 @@ def _list(tx: Tx, call: Call) -> Answer:
     ).fetchall()
     owner_is_aws = {"AWS": (True,), "Local": (False,)}.get(scope, (True, False))
     kept = [row for row in rows if (row["arn"].split(":")[4] == "aws") in owner_is_aws]
+    if params.get("PolicyUsageFilter") == "PermissionsBoundary":
+        kept = []
     if params.get("OnlyAttached"):
         kept = [row for row in kept if _attached(tx, row["arn"])]
     return page("Policies", kept, params, lambda row: _shown(tx, row))
@@ -141,7 +143,8 @@ def _delete(tx: Tx, call: Call) -> Answer:
     if count > 1:
         raise ServiceError(
             "DeleteConflict",
-            "This policy has more than one version. Before you delete a policy, you must delete the policy's versions.",
+            "This policy has more than one version. Before you delete a policy, you must delete the policy's versions. "
+            "The default version is deleted with the policy.",
             status=409,
         )
     tx.execute("DELETE FROM policies WHERE arn = ?", (row["arn"],))
@@ -150,7 +153,7 @@ def _delete(tx: Tx, call: Call) -> Answer:
 
 def _version_row(tx: Tx, call: Call) -> Row:
     policy = existing(tx, call.params["PolicyArn"])
-    named = _VERSION.match(call.params["VersionId"])
+    named = _VERSION.fullmatch(call.params["VersionId"])
     row: Row | None = None
     if named is not None:
         row = tx.execute(

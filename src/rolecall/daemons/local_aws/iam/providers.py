@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -16,6 +17,7 @@ from rolecall.errors import ServiceError
 MOST_PROVIDERS = 100
 MOST_CLIENT_IDS = 100
 LONGEST_URL = 255
+_PRINTABLE = re.compile("[!-~]+")
 
 
 def _target(_tx: Tx, call: Call) -> Target:
@@ -34,17 +36,29 @@ def _all(_tx: Tx, call: Call) -> Target:
 
 
 def checked_url(url: str) -> str:
-    """Return an issuer URL without its scheme; raises `ServiceError` InvalidInput.
+    """Return an issuer URL without its scheme, and otherwise as it is; raises `ServiceError` InvalidInput.
 
-    https, or http on this machine; no query, fragment or user (IAM User Guide, "Create an OIDC provider").
+    https, or http on this machine; no query, fragment or user (IAM User Guide, "Create an OIDC provider"). A slash
+    at its end stays: tokens must name the issuer byte for byte.
     """
-    parts = urlsplit(url)
+    parts = _parts(url)
     plain = parts.scheme == "http" and is_loopback(parts.hostname or "")
     if (parts.scheme != "https" and not plain) or not parts.hostname or len(url) > LONGEST_URL:
         raise ServiceError("InvalidInput", "Invalid Open ID Connect Provider URL: it begins with https://")
     if parts.query or parts.fragment or "@" in parts.netloc or url.endswith("?"):
         raise ServiceError("InvalidInput", "Invalid Open ID Connect Provider URL: no query, fragment or user name")
-    return url.partition("://")[2].rstrip("/")
+    return url.partition("://")[2]
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        if not _PRINTABLE.fullmatch(url):
+            raise ValueError
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  (raises for what is no port)
+    except ValueError:
+        raise ServiceError("InvalidInput", "Invalid Open ID Connect Provider URL: it is not a URL") from None
+    return parts
 
 
 def _existing(tx: Tx, call: Call) -> Provider:

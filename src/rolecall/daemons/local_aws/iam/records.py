@@ -15,6 +15,7 @@ from rolecall.core.secrets import Secret
 from rolecall.daemons.local_aws import ids
 from rolecall.daemons.local_aws.operations import World
 from rolecall.edges.store.sqlite import Row, Tx
+from rolecall.errors import Misconfigured
 
 ADMINISTRATOR = "AdministratorAccess"
 _ALLOW_ALL = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
@@ -123,9 +124,10 @@ def add_key(tx: Tx, user: str, now: float) -> tuple[str, Secret]:
 def bootstrap(tx: Tx, world: World, now: float) -> None:
     """Make what a new account needs: AdministratorAccess, the users admin and node, a key for each.
 
-    ``node`` may call EKS Auth and nothing else. Does nothing where that is there already.
+    ``node`` may call EKS Auth and nothing else. Does nothing where that is there already. Raises `Misconfigured`
+    for the state of another account or partition: its ARNs would be mixed with the new ones.
     """
-    if tx.execute("SELECT 1 FROM users").fetchone() is not None:
+    if not _claimed(tx, world):
         return
     arn = f"arn:{world.partition}:iam::aws:policy/{ADMINISTRATOR}"
     tx.execute(
@@ -149,6 +151,20 @@ def bootstrap(tx: Tx, world: World, now: float) -> None:
         "INSERT INTO inline_policies (owner, name, document) VALUES ('user/node', 'eks-auth', ?)",
         (_ALLOW_EKS_AUTH,),
     )
+
+
+def _claimed(tx: Tx, world: World) -> bool:
+    """Say whether the state is new, and keep whose it is from now on."""
+    wanted = {"account": str(world.account), "partition": str(world.partition)}
+    kept = {row["key"]: row["value"] for row in tx.execute("SELECT key, value FROM plane")}
+    for key, value in wanted.items():
+        if kept.get(key, value) != value:
+            raise Misconfigured(
+                f"this state belongs to {key} {kept[key]}, and the plane was to be started for {value}",
+                hint="start it with the same --account-id and --region as before, or choose another --state-dir",
+            )
+        tx.execute("INSERT INTO plane (key, value) VALUES (?, ?) ON CONFLICT (key) DO NOTHING", (key, value))
+    return "account" not in kept
 
 
 def _role(row: Row) -> Role:

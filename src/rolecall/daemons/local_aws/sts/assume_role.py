@@ -10,7 +10,7 @@ from rolecall.core.policy.context import RequestContext
 from rolecall.core.policy.evaluate import Verdict
 from rolecall.core.policy.session_keys import session_keys
 from rolecall.core.policy.trust import trust_verdict
-from rolecall.core.session import LONGEST_CHAINED_SESSION, SessionSpec, check_tags
+from rolecall.core.session import LONGEST_CHAINED_SESSION, MOST_TAGS, SessionSpec, check_tags
 from rolecall.daemons.local_aws.authorize import identity_outcome, request_context
 from rolecall.daemons.local_aws.iam.records import Role, find_role, trust_of
 from rolecall.daemons.local_aws.operations import Answer, Call, Operation, Target, World
@@ -34,7 +34,6 @@ def assume(tx: Tx, world: World, principal: Principal, hop: Hop, now: float) -> 
     denial = denied(principal, "sts:AssumeRole", hop.role)
     if role is None:
         raise denial
-    check_duration(principal, role, spec)
     context = request_context(world, principal) | session_keys(spec)
     actions = ["sts:AssumeRole"]
     actions += ["sts:TagSession"] if spec.tags else []
@@ -42,6 +41,7 @@ def assume(tx: Tx, world: World, principal: Principal, hop: Hop, now: float) -> 
     for action in actions:
         if not _allowed(tx, world, principal, role, action, context):
             raise denied(principal, action, hop.role)
+    check_duration(principal, role, spec)
     return mint(tx, world, role, spec, now)
 
 
@@ -58,13 +58,17 @@ def inherit(principal: Principal, spec: SessionSpec) -> SessionSpec:
         raise ServiceError(
             "InvalidParameterValue",
             "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key "
-            f"from the calling session: {', '.join(again)}",
+            "from the calling session.",
+            hint=f"the session already carries {', '.join(again)}",
         )
     if principal.source_identity and spec.source_identity not in (None, principal.source_identity):
         raise denied(principal, "sts:SetSourceIdentity", None)
+    tags = passed | dict(spec.tags)
+    if len(tags) > MOST_TAGS:
+        raise ServiceError("ValidationError", f"{len(tags)} session tags, inherited ones included: at most {MOST_TAGS}")
     return replace(
         spec,
-        tags=passed | dict(spec.tags),
+        tags=tags,
         transitive_keys=spec.transitive_keys | frozenset(passed),
         source_identity=spec.source_identity or principal.source_identity,
     )

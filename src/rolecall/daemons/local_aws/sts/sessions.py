@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,8 +15,10 @@ from rolecall.daemons.local_aws import ids
 from rolecall.daemons.local_aws.iam.records import Role
 from rolecall.daemons.local_aws.operations import World
 from rolecall.edges.store.sqlite import Tx
+from rolecall.errors import ServiceError
 
 _KEPT_AFTER_EXPIRY = 86_400.0
+_PACKED_SPACE = 2048  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,13 @@ def mint(
     """Issue a session of `role`, whatever policies say: the caller has judged.
 
     It lives `spec.duration` seconds, or shorter where the plane was started with a cap. A role tag is
-    carried where no session tag has its name.
+    carried where no session tag has its name. Raises `ServiceError` PackedPolicyTooLarge for too much text in tags.
     """
+    percent = packed_percent(spec.tags)
+    if percent > 100:
+        raise ServiceError(
+            "PackedPolicyTooLarge", f"Packed size of session tags consumes {percent}% of allotted space."
+        )
     seconds = min(spec.duration, world.max_session_seconds or spec.duration)
     expires_at = float(int(now)) + seconds
     secret, token = ids.secret_key(), ids.session_token()
@@ -97,6 +105,14 @@ def mint(
         account=role.arn.account,
     )
     return Minted(credentials, role.arn, role.role_id, spec.name)
+
+
+def packed_percent(tags: Mapping[str, str]) -> int:
+    """Estimate how much of STS's space for packed tags these fill, in percent.
+
+    AWS does not publish how it packs. This errs on the side of accepting: what is refused here is refused there.
+    """
+    return len(zlib.compress(_json(dict(tags)).encode())) * 100 // _PACKED_SPACE
 
 
 def _json(value: object) -> str:

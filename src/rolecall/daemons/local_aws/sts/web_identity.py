@@ -68,7 +68,9 @@ class WebIdentity:
         try:
             keys = await self._fetch_keys(issuer, kid)
         except Upstream as fault:
-            raise ServiceError("IDPCommunicationError", f"{_NO_KEY} ({fault.message})", hint=fault.hint) from None
+            # Asking again may help: the SDKs do. Where it cannot, they are told so.
+            code = "IDPCommunicationError" if fault.retryable else "InvalidIdentityToken"
+            raise ServiceError(code, _NO_KEY, hint=fault.message) from None
         except BadToken:
             raise _invalid(_NO_KEY) from None
         return Gathered(provider, issuer, keys)
