@@ -36,17 +36,12 @@ def decide(facts: Facts) -> Decision:
     """Return the grant, or the refusal with its reason word.
 
     ``no-such-role``, ``trust-mismatch`` (sub, aud, Federated or Action), ``no-tag-session``,
-    ``no-set-source-identity``, ``too-long``. STS tells a client none of these apart; the operator sees them.
+    ``no-set-source-identity``: STS tells a stranger none of these apart; the operator sees them. ``too-long``
+    comes last, for whoever the role trusts.
     """
     claims = facts.caller.claims
     if facts.trust is None:
         return Refusal("no-such-role", f"role {facts.role} does not exist", "check the role-arn annotation")
-    if facts.session.duration > facts.max_session:
-        return Refusal(
-            "too-long",
-            f"{facts.session.duration} s is longer than the role's MaxSessionDuration, {facts.max_session} s",
-            "ask for less, or raise the role's maximum",
-        )
     context = trust_context(facts)
     requester = web_identity(facts.provider_arn, claims)
     actions = [("sts:AssumeRoleWithWebIdentity", "trust-mismatch")]
@@ -66,6 +61,12 @@ def decide(facts: Facts) -> Decision:
                 outcome.deciding + near,
             )
         deciding += outcome.deciding
+    if facts.session.duration > facts.max_session:
+        return Refusal(
+            "too-long",
+            f"{facts.session.duration} s is longer than the role's MaxSessionDuration, {facts.max_session} s",
+            "ask for less, or raise the role's maximum",
+        )
     return Grant((Hop(facts.role, facts.session),), deciding)
 
 
@@ -82,10 +83,13 @@ def web_identity(provider_arn: str, claims: VerifiedClaims) -> Requester:
 
 def trust_context(facts: Facts) -> RequestContext:
     """Return the condition keys of the request (landscape.md §1.5-1.6)."""
-    issuer_keys = federated_keys(facts.caller.claims)
+    claims = facts.caller.claims
+    by_idp = claims.authorized_roles
+    listed = {} if by_idp is None else {"sts:RoleAuthorizedByIdp": str(str(facts.role) in by_idp).lower()}
     return session_keys(facts.session) | RequestContext.of(
         {
-            **issuer_keys,
+            **federated_keys(claims),
+            **listed,
             "aws:FederatedProvider": facts.provider_arn,
             "aws:PrincipalAccount": facts.provider_arn.split(":")[4],
             "aws:PrincipalType": "User",
