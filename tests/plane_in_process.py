@@ -146,9 +146,15 @@ class Plane:
         """Let virtual time pass, for the plane and for botocore's signatures."""
         self._runner.run(self.clock.advance(seconds))
 
-    def client(self, service: str, keys: Keys | None = None, *, region: str = REGION) -> BaseClient:
-        """Return botocore's client of a service, signing as admin or with `keys`. It never retries."""
-        return self._client(service, keys or self.admin, Config(retries={"total_max_attempts": 1}), region)
+    def client(
+        self, service: str, keys: Keys | None = None, *, region: str = REGION, validate: bool = True
+    ) -> BaseClient:
+        """Return botocore's client of a service, signing as admin or with `keys`. It never retries.
+
+        Without `validate` it sends parameters that it knows to be wrong.
+        """
+        config = Config(retries={"total_max_attempts": 1}, parameter_validation=validate)
+        return self._client(service, keys or self.admin, config, region)
 
     def unsigned_client(self, service: str) -> BaseClient:
         """Return botocore's client of a service without credentials."""
