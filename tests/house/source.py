@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src"
@@ -123,6 +127,24 @@ def read(source: Path) -> list[Module]:
 def house() -> list[Module]:
     """Return the modules of ``src``, read once for all tests."""
     return read(SRC)
+
+
+@lru_cache(maxsize=1)
+def tracked() -> Mapping[str, str]:
+    """Return the text of every file that git tracks, by its path from the root; binary files are left out."""
+    if not (ROOT / ".git").exists() or not shutil.which("git"):
+        pytest.skip("no git, or no checkout of it: which files are the project's is not known")
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]  # whoever the checkout belongs to
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    found: dict[str, str] = {}
+    for path in listed.decode().split("\0"):
+        content = (ROOT / path).read_bytes() if path and (ROOT / path).is_file() else b"\0"
+        try:
+            if b"\0" not in content:
+                found[path] = content.decode("utf-8")
+        except UnicodeDecodeError:
+            continue
+    return found
 
 
 def plant(source: Path, files: Mapping[str, str]) -> list[Module]:
