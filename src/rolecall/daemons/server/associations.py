@@ -58,8 +58,8 @@ class AssociationStore(Protocol):
         """Return at most `most` associations with ids after `after`."""
         ...
 
-    async def replace(self, association: Association) -> bool:
-        """Keep a changed association; False where it is gone."""
+    async def replace(self, association: Association, before: Association) -> bool:
+        """Keep a changed association; False where it is gone or no longer what it was `before`."""
         ...
 
     async def remove(self, cluster: ClusterName, association_id: str) -> bool:
@@ -156,9 +156,17 @@ class Associations:
     async def update(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """UpdatePodIdentityAssociation: role, target role, session tags. An empty target role clears it."""
         cluster = await self._cluster(params)
-        association = await self._found(params)
         _refuse_policy(params)
         _client_token(params)
+        while True:  # another update may have come in between; neither may undo the other
+            association = await self._found(params)
+            changed = replace(association, **await self._changes(cluster, association, params))
+            if await self._store.replace(changed, association):
+                return {"association": described(changed)}
+
+    async def _changes(
+        self, cluster: ClusterFacts, association: Association, params: Mapping[str, Any]
+    ) -> dict[str, Any]:
         changes: dict[str, Any] = {}
         if params.get("roleArn") is not None:
             role = _role(params, "roleArn")
@@ -176,10 +184,7 @@ class Associations:
             changes["disable_session_tags"] = params["disableSessionTags"]
         if not changes:
             raise _invalid("Nothing to update: give roleArn, targetRoleArn or disableSessionTags.")
-        changed = replace(association, modified_at=self._world.now(), **changes)
-        if not await self._store.replace(changed):
-            raise _no_association(association.id)
-        return {"association": described(changed)}
+        return changes | {"modified_at": self._world.now()}
 
     async def delete(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """DeletePodIdentityAssociation: answers what was deleted."""

@@ -93,7 +93,8 @@ class ApiserverFace:
         wanted = wire.decode(call.request.body, wire.NewToken)
         cluster_row(tx, parts[0])
         issuer = self._issuers.of_cluster(parts[0])
-        assert issuer is not None, "every kept cluster has its issuer in memory"
+        if issuer is None:  # between the commit that made the cluster and its answer
+            raise ServiceError("ServiceUnavailableException", "the cluster is being made; try again", status=503)
         try:
             namespace = Namespace.parse(wanted.namespace)
             account = ServiceAccountName.parse(wanted.service_account)

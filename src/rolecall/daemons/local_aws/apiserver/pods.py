@@ -15,10 +15,11 @@ NODE = "rolecall-dev"
 HEARTBEAT = 60.0
 """Seconds without a heartbeat after which a pod counts as gone: its program was killed, or the plane slept."""
 _KEPT_AFTER_END = 86_400.0
+_LONGEST_BASE = 58  # Kubernetes, apiserver names.maxGeneratedNameLength
 
 
 def register(tx: Tx, cluster: str, wanted: NewPod, now: float) -> Pod:
-    """Return a new running pod named ``<service account>-<5 characters>``."""
+    """Return a new running pod named ``<service account>-<5 characters>``, cut as Kubernetes cuts a generateName."""
     try:
         namespace = Namespace.parse(wanted.namespace)
         account = ServiceAccountName.parse(wanted.service_account)
@@ -30,7 +31,16 @@ def register(tx: Tx, cluster: str, wanted: NewPod, now: float) -> Pod:
     tx.execute(
         "INSERT INTO pods (uid, cluster, namespace, service_account, name, node, created_at, heartbeat_by)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (uid, cluster, namespace, account, f"{account}-{ids.pod_suffix()}", NODE, now, now + HEARTBEAT),
+        (
+            uid,
+            cluster,
+            namespace,
+            account,
+            f"{account}-"[:_LONGEST_BASE] + ids.pod_suffix(),
+            NODE,
+            now,
+            now + HEARTBEAT,
+        ),
     )
     return find(tx, cluster, uid, now)
 

@@ -60,26 +60,9 @@ class SqliteAssociations:
         shown = [_association(self._world, row) for row in rows[:most]]
         return Page(shown, shown[-1].id if len(rows) > most else None)
 
-    async def replace(self, association: Association) -> bool:
-        """Keep a changed association."""
-        changed = await self._database.run(
-            lambda tx: (
-                tx.execute(
-                    "UPDATE associations SET role_arn = ?, target_role_arn = ?, external_id = ?,"
-                    " disable_session_tags = ?, modified_at = ? WHERE cluster = ? AND id = ?",
-                    (
-                        str(association.role),
-                        str(association.target_role) if association.target_role else None,
-                        association.external_id,
-                        association.disable_session_tags,
-                        association.modified_at,
-                        association.cluster,
-                        association.id,
-                    ),
-                ).rowcount
-            )
-        )
-        return changed == 1
+    async def replace(self, association: Association, before: Association) -> bool:
+        """Keep a changed association, if it still is what it was before."""
+        return await self._database.run(lambda tx: self._replace(tx, association, before))
 
     async def remove(self, cluster: ClusterName, association_id: str) -> bool:
         """Forget an association."""
@@ -94,6 +77,24 @@ class SqliteAssociations:
         statement = f"SELECT * FROM associations WHERE {where}"  # noqa: S608 - `where` is a literal of this module
         row = await self._database.run(lambda tx: tx.execute(statement, values).fetchone())
         return None if row is None else _association(self._world, row)
+
+    def _replace(self, tx: Tx, association: Association, before: Association) -> bool:
+        row = tx.execute("SELECT * FROM associations WHERE id = ?", (before.id,)).fetchone()
+        if row is None or _association(self._world, row) != before:
+            return False
+        tx.execute(
+            "UPDATE associations SET role_arn = ?, target_role_arn = ?, external_id = ?, disable_session_tags = ?,"
+            " modified_at = ? WHERE id = ?",
+            (
+                str(association.role),
+                str(association.target_role) if association.target_role else None,
+                association.external_id,
+                association.disable_session_tags,
+                association.modified_at,
+                association.id,
+            ),
+        )
+        return True
 
     def _add(self, tx: Tx, association: Association, client_token: str | None) -> Association:
         if client_token is not None:

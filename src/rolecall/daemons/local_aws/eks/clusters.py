@@ -84,15 +84,28 @@ class Clusters:
         }
 
     async def _serve(self, call: Call, answer: Answer) -> Answer:
-        name = answer["cluster"]["name"]
-        if self._issuers.of_cluster(name) is None:
+        """Serve the issuer of a new cluster, in place of one that a deleted cluster of this name had."""
+        cluster = answer["cluster"]
+        name = ClusterName(cluster["name"])
+        served = self._issuers.of_cluster(name)
+        if served is None or served.url != _issuer(cluster):
             row = await self._database.run(lambda tx: cluster_row(tx, name))
-            self._issuers.add(ClusterName(name), row["issuer"], SigningKey.from_pem(row["private_key"]))
+            self._issuers.drop(name)
+            self._issuers.add(name, row["issuer"], SigningKey.from_pem(row["private_key"]))
         return answer
 
     async def _forget(self, call: Call, answer: Answer) -> Answer:
-        self._issuers.drop(ClusterName(answer["cluster"]["name"]))
+        cluster = answer["cluster"]
+        name = ClusterName(cluster["name"])
+        served = self._issuers.of_cluster(name)
+        if served is not None and served.url == _issuer(cluster):
+            self._issuers.drop(name)
         return answer
+
+
+def _issuer(cluster: Answer) -> str:
+    issuer: str = cluster["identity"]["oidc"]["issuer"]
+    return issuer
 
 
 def _one(member: str) -> Callable[[Tx, Call], Target]:
