@@ -18,6 +18,7 @@ TAGS = "https://aws.amazon.com/tags"
 FLAT_TAG = "https://aws.amazon.com/tags/principal_tags/"
 FLAT_TRANSITIVE = "https://aws.amazon.com/tags/transitive_tag_keys"
 SOURCE_IDENTITY = "https://aws.amazon.com/source_identity"
+ROLES = "https://aws.amazon.com/roles"
 
 # Every claim that a service-account or web-identity token is known to carry. What is not listed is reported
 # in `VerifiedClaims.unknown` and never used. `ignored` ones are known to say nothing that a decision reads.
@@ -34,6 +35,7 @@ CLASSES: Mapping[str, Class] = {
     TAGS: "optional",
     FLAT_TRANSITIVE: "optional",
     SOURCE_IDENTITY: "optional",
+    ROLES: "optional",
     "amr": "ignored",
     "at_hash": "ignored",
     "auth_time": "ignored",
@@ -77,7 +79,8 @@ class VerifiedClaims:
 
     `audience` is the one that matched, `audiences` all that the token names. Times are seconds since the
     epoch. `kubernetes` is None where the token has no such claim, or one that does not fit its subject at a
-    door that does not ask for it.
+    door that does not ask for it. `authorized_roles` are the only role ARNs that the issuer lets the holder
+    assume; None where it does not say.
     """
 
     issuer: str
@@ -92,4 +95,5 @@ class VerifiedClaims:
     kubernetes: KubernetesClaims | None = None
     aws_tags: SessionTags | None = None
     source_identity: str | None = None
+    authorized_roles: tuple[str, ...] | None = None
     unknown: tuple[str, ...] = field(default=())

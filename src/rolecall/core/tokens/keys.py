@@ -10,12 +10,14 @@ import base64
 import binascii
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -75,14 +77,12 @@ def parse_jwks(text: bytes) -> Keyset:
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         raise BadInput('the key set has no list "keys"')
+    typed = [entry for entry in entries if isinstance(entry, dict) and entry.get("kty") in ("RSA", "EC")]
+    counts = Counter(entry["kty"] for entry in typed)
     found: dict[str, PublicKey] = {}
-    for kind, read in (("RSA", _read_rsa), ("EC", _read_ec)):
-        of_kind = [entry for entry in entries if isinstance(entry, dict) and entry.get("kty") == kind]
-        if len(of_kind) > MOST_KEYS:
-            continue
-        for entry in of_kind:
-            if _may_verify(entry) and (key := _or_none(read, entry)) is not None:
-                found[entry["kid"]] = key
+    for entry in typed:
+        if counts[entry["kty"]] <= MOST_KEYS and _may_verify(entry) and (key := _key_or_none(entry)) is not None:
+            found[entry["kid"]] = key
     return Keyset(found)
 
 
@@ -108,15 +108,15 @@ def _may_verify(entry: Mapping[str, Any]) -> bool:
     return isinstance(kid, str) and kid != "" and "key_ops" not in entry and entry.get("use", "sig") == "sig"
 
 
-def _or_none(read: Any, entry: Mapping[str, Any]) -> PublicKey | None:
+def _key_or_none(entry: Mapping[str, Any]) -> PublicKey | None:
     """Return the key, or None where its parts are missing, of other types, or no key."""
     try:
-        key: PublicKey = read(entry)
+        key: PublicKey = _read_rsa(entry) if entry["kty"] == "RSA" else _read_ec(entry)
         if "x5c" in entry:
             certificate = x509.load_der_x509_certificate(base64.b64decode(entry["x5c"][0], validate=True))
             if _der(certificate.public_key()) != _der(key):
                 return None
-    except (LookupError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError, UnsupportedAlgorithm):
         return None
     return key
 

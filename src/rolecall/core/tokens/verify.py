@@ -10,48 +10,31 @@
 8. Subject, and the other claims in their types.
 9. Kubernetes: namespace, service account, pod and node, consistent with the subject.
 
-Left to the caller: that the issuer is registered, that the keys are its own, that the pod still runs.
+Left to the caller: that the issuer is registered, that the keys are its own, that the pod still runs, and that
+the role is one of `VerifiedClaims.authorized_roles`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from rolecall.core.tokens import read
+from rolecall.core.tokens.claims import KUBERNETES, SOURCE_IDENTITY, KubernetesClaims, VerifiedClaims, class_of
+from rolecall.core.tokens.jws import NotBelieved, split
+from rolecall.core.tokens.keys import Keyset
+from rolecall.core.tokens.signature import STS_ALGORITHMS, algorithm_of, check_key, check_signature
 
-from rolecall.core.names import Namespace, ServiceAccountName
-from rolecall.core.tokens.claims import (
-    CLASSES,
-    FLAT_TAG,
-    FLAT_TRANSITIVE,
-    KubernetesClaims,
-    SessionTags,
-    VerifiedClaims,
-)
-from rolecall.core.tokens.jws import Jws, split
-from rolecall.core.tokens.keys import Keyset, PublicKey
-from rolecall.errors import BadName, BadToken
-
-STS_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "ES256", "ES384", "ES512"})
-_HASHES: Mapping[str, hashes.HashAlgorithm] = {
-    "256": hashes.SHA256(),
-    "384": hashes.SHA384(),
-    "512": hashes.SHA512(),
-}
-_CURVE_OF = {"ES256": ("secp256r1", 32), "ES384": ("secp384r1", 48), "ES512": ("secp521r1", 66)}
-_SUBJECT = re.compile(r"system:serviceaccount:([^:]+):([^:]+)")
-_DIGITS = re.compile(r"[0-9]{1,12}")
+__all__ = ["STS_ALGORITHMS", "DoorRules", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
 class DoorRules:
-    """What one door accepts. `leeway` is in seconds; `node` is compared where it is given."""
+    """What one door accepts. `leeway` is in seconds; `node` is compared where it is given.
+
+    `require_pod` and `node` ask for the Kubernetes claim as `require_kubernetes` does.
+    """
 
     algorithms: frozenset[str]
     leeway: float
@@ -61,33 +44,38 @@ class DoorRules:
     require_pod: bool = False
     node: str | None = None
 
+    def __post_init__(self) -> None:
+        unknown = self.algorithms - STS_ALGORITHMS
+        if unknown:
+            raise ValueError(f"no door may accept {', '.join(sorted(unknown))}")
+
+    @property
+    def asks_for_kubernetes(self) -> bool:
+        """Whether a token without a good ``kubernetes.io`` claim is refused."""
+        return self.require_kubernetes or self.require_pod or self.node is not None
+
 
 def verify(token: str, *, keys: Keyset, rules: DoorRules, now: float) -> VerifiedClaims:
-    """Return the claims of a token that passed all nine steps, or raise `BadToken` with the failed one.
+    """Return the claims of a token that passed all nine steps, or raise `NotBelieved` with the failed one.
 
-    Reasons, by step: 1 those of `split`, ``bad-header``; 2 ``unsigned``, ``bad-algorithm``; 3 ``unknown-key``;
-    4 ``bad-signature``; 5 ``wrong-issuer``; 6 ``wrong-audience``, ``many-audiences-no-azp``; 7 ``expired``,
-    ``not-yet-valid``; 8 ``missing-claim``, ``bad-claim``; 9 ``not-kubernetes``, ``no-pod``, ``wrong-node``.
+    Reasons, by step: 1 those of `split`, ``bad-header``; 2 ``unsigned``, ``bad-algorithm``; 3 ``unknown-key``,
+    ``bad-algorithm``; 4 ``bad-signature``; 5 ``wrong-issuer``; 6 ``wrong-audience``, ``many-audiences-no-azp``;
+    7 ``expired``, ``not-yet-valid``; 9 ``not-kubernetes``, ``no-pod``, ``wrong-node``; 5 to 8 also
+    ``missing-claim``, 6 to 9 ``bad-claim``. The error's `claim` names the claim at fault.
     """
     jws = split(token)  # 1
-    if "crit" in jws.header:
-        raise BadToken("bad-header", "the token's header has critical extensions, of which none is known")
-    algorithm = _algorithm(jws, rules)  # 2
-    kid = jws.header.get("kid")
-    if kid is not None and not isinstance(kid, str):
-        raise BadToken("bad-header", "the token's key id is not a string")
+    kid = _key_id(jws.header)
+    algorithm = algorithm_of(jws.header, rules.algorithms)  # 2
     key = keys.choose(kid)  # 3
-    _check_signature(jws, algorithm, key)  # 4
+    check_key(key, algorithm)
+    check_signature(jws, key, algorithm)  # 4
     claims = jws.payload
-    for name, kind in CLASSES.items():
-        if kind == "required" and claims.get(name) is None:
-            raise BadToken("missing-claim", f"Missing a required claim: {name}")
-    if claims["iss"] != rules.issuer:  # 5
-        raise BadToken("wrong-issuer", f"the token's issuer is not {rules.issuer}")
-    audience = _audience(claims, rules)  # 6
+    if read.required(claims, "iss", 5) != rules.issuer:  # 5
+        raise NotBelieved(5, "wrong-issuer", f"the token's issuer is not {rules.issuer}", claim="iss")
+    audiences, party = read.audiences(claims), read.optional_text(claims, "azp", 6)
+    audience = _audience(audiences, party, rules)  # 6
     expires_at, issued_at, not_before = _times(claims, rules.leeway, now)  # 7
-    subject = _text(claims, "sub")  # 8
-    kubernetes = _kubernetes(claims, subject, rules)  # 9
+    subject = read.subject(claims)  # 8
     return VerifiedClaims(
         issuer=rules.issuer,
         subject=subject,
@@ -95,149 +83,81 @@ def verify(token: str, *, keys: Keyset, rules: DoorRules, now: float) -> Verifie
         expires_at=expires_at,
         issued_at=issued_at,
         not_before=not_before,
-        kubernetes=kubernetes,
-        aws_tags=_tags(claims),
-        source_identity=_optional_text(claims, "https://aws.amazon.com/source_identity"),
-        unknown=tuple(sorted(name for name in claims if name not in CLASSES and not name.startswith(FLAT_TAG))),
+        audiences=audiences,
+        authorized_party=party,
+        token_id=read.optional_text(claims, "jti", 8),
+        aws_tags=read.session_tags(claims),
+        source_identity=read.optional_text(claims, SOURCE_IDENTITY, 8),
+        authorized_roles=read.authorized_roles(claims),
+        unknown=tuple(sorted(name for name in claims if class_of(name) is None)),
+        kubernetes=_kubernetes(claims, subject, rules),  # 9
     )
 
 
-def _algorithm(jws: Jws, rules: DoorRules) -> str:
-    algorithm = jws.header.get("alg")
-    if isinstance(algorithm, str) and algorithm.lower() == "none":
-        raise BadToken("unsigned", "the token is not signed")
-    if not isinstance(algorithm, str) or algorithm not in rules.algorithms:
-        raise BadToken("bad-algorithm", f"the token's algorithm is not one of {', '.join(sorted(rules.algorithms))}")
-    return algorithm
+def _key_id(header: Mapping[str, Any]) -> str | None:
+    if "crit" in header:
+        raise NotBelieved(1, "bad-header", "the token's header has critical extensions, of which none is known")
+    if "kid" not in header:
+        return None
+    kid = header["kid"]
+    if not isinstance(kid, str):
+        raise NotBelieved(1, "bad-header", "the token's key id is not a string")
+    return kid
 
 
-def _check_signature(jws: Jws, algorithm: str, key: PublicKey) -> None:
-    digest = _HASHES[algorithm[2:]]
-    wrong = BadToken("bad-signature", "the token's signature does not verify with its issuer's key")
-    try:
-        if algorithm.startswith("RS") and isinstance(key, rsa.RSAPublicKey):
-            key.verify(jws.signature, jws.signing_input, padding.PKCS1v15(), digest)
-            return
-        if algorithm.startswith("ES") and isinstance(key, ec.EllipticCurvePublicKey):
-            curve, size = _CURVE_OF[algorithm]
-            if key.curve.name != curve or len(jws.signature) != 2 * size:
-                raise wrong
-            r, s = (int.from_bytes(half, "big") for half in (jws.signature[:size], jws.signature[size:]))
-            key.verify(encode_dss_signature(r, s), jws.signing_input, ec.ECDSA(digest))
-            return
-    except InvalidSignature:
-        raise wrong from None
-    raise BadToken("bad-algorithm", f"the token says {algorithm}, but its key is of another type")
-
-
-def _audience(claims: Mapping[str, Any], rules: DoorRules) -> str:
+def _audience(audiences: tuple[str, ...], party: str | None, rules: DoorRules) -> str:
     """Return the audience that counts (OpenID Connect Core §2; landscape.md §1.5)."""
-    found = claims["aud"]
-    audiences = [found] if isinstance(found, str) else found
-    if not isinstance(audiences, list) or not audiences or not all(isinstance(one, str) for one in audiences):
-        raise BadToken("bad-claim", "the token's aud is neither a string nor a list of strings")
-    party = _optional_text(claims, "azp")
     if len(audiences) > 1 and party is None:
-        raise BadToken("many-audiences-no-azp", "the token has several audiences and no authorized party")
-    audience: str = party if party is not None else audiences[0]
+        fault = "the token has several audiences and no authorized party"
+        raise NotBelieved(6, "many-audiences-no-azp", fault, claim="azp")
+    audience = party if party is not None else audiences[0]
     if audience not in rules.audiences:
-        raise BadToken("wrong-audience", f"the token's audience is not {' or '.join(sorted(rules.audiences)[:5])}")
+        fault = f"the token's audience is not {' or '.join(sorted(rules.audiences)[:5])}"
+        raise NotBelieved(6, "wrong-audience", fault, claim="aud" if party is None else "azp")
     return audience
 
 
 def _times(claims: Mapping[str, Any], leeway: float, now: float) -> tuple[float, float, float | None]:
-    expires_at, issued_at = _time(claims, "exp"), _time(claims, "iat")
-    not_before = _time(claims, "nbf") if claims.get("nbf") is not None else None
-    if now >= expires_at + leeway:
-        raise BadToken(
+    """Return ``exp``, ``iat``, ``nbf``. The sentences are those of STS, with its clock moved by the leeway."""
+    expires_at = read.time(read.required(claims, "exp", 7), "exp")
+    issued_at = read.time(read.required(claims, "iat", 7), "iat")
+    not_before = read.time(claims["nbf"], "nbf") if "nbf" in claims else None
+    if now - leeway >= expires_at:
+        raise NotBelieved(
+            7,
             "expired",
-            f"Token expired: current date/time {int(now)} must be before the expiration date/time {int(expires_at)}",
+            f"Token expired: current date/time {int(now - leeway)} must be before "
+            f"the expiration date/time {int(expires_at)}",
+            claim="exp",
             hint="read the token file again: the kubelet has replaced it",
         )
-    if not_before is not None and now < not_before - leeway:
-        raise BadToken("not-yet-valid", f"the token is not valid before {int(not_before)}; it is {int(now)} now")
-    if now < issued_at - leeway:
-        raise BadToken("not-yet-valid", f"the token was issued at {int(issued_at)}; it is {int(now)} now")
+    if not_before is not None and now + leeway < not_before:
+        fault = (
+            f"Token not yet valid: current date/time {int(now + leeway)} must be after or equal to "
+            f"the not-before date/time {int(not_before)}"
+        )
+        raise NotBelieved(7, "not-yet-valid", fault, claim="nbf")
+    if now + leeway < issued_at:
+        raise NotBelieved(7, "not-yet-valid", f"Token issued in the future: {int(issued_at)}", claim="iat")
     return expires_at, issued_at, not_before
 
 
-def _time(claims: Mapping[str, Any], name: str) -> float:
-    """Return a time; whole seconds as a number or as digits, as STS takes them."""
-    value = claims[name]
-    if isinstance(value, str) and _DIGITS.fullmatch(value):
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 10**12:
-        raise BadToken("bad-claim", f"the token's {name} is not a time in whole seconds")
-    return float(value)
-
-
-def _text(claims: Mapping[str, Any], name: str) -> str:
-    value = claims[name]
-    if not isinstance(value, str):
-        raise BadToken("bad-claim", f"the token's {name} is not a string")
-    return value
-
-
-def _optional_text(claims: Mapping[str, Any], name: str) -> str | None:
-    return None if claims.get(name) is None else _text(claims, name)
-
-
 def _kubernetes(claims: Mapping[str, Any], subject: str, rules: DoorRules) -> KubernetesClaims | None:
-    found = claims.get("kubernetes.io")
-    if found is None:
-        if rules.require_kubernetes:
-            raise BadToken("not-kubernetes", "the token is not a service account's: it has no kubernetes.io claim")
+    """Return the claim where it is good; where it is not, raise at a door that asks for it, else None."""
+    if claims.get(KUBERNETES) is None:
+        if rules.asks_for_kubernetes:
+            fault = "the token is not a service account's: it has no kubernetes.io claim"
+            raise NotBelieved(9, "not-kubernetes", fault, claim=KUBERNETES)
         return None
     try:
-        kubernetes = _read_kubernetes(found)
-    except (KeyError, TypeError, AttributeError, BadName):
-        raise BadToken("bad-claim", "the token's kubernetes.io claim does not have its form") from None
-    named = _SUBJECT.fullmatch(subject)
-    if named is None or named.groups() != (kubernetes.namespace, kubernetes.service_account):
-        raise BadToken("bad-claim", "the token's sub and its kubernetes.io claim name different service accounts")
-    if rules.require_pod and (not kubernetes.pod_uid or not kubernetes.pod_name):
-        raise BadToken("no-pod", "the token is not bound to a pod", hint="use the token projected into the pod")
+        kubernetes = read.kubernetes_claims(claims, subject)
+    except NotBelieved:
+        if rules.asks_for_kubernetes:
+            raise
+        return None
+    if rules.require_pod and (kubernetes.pod_uid is None or kubernetes.pod_name is None):
+        fault = "the token is not bound to a pod"
+        raise NotBelieved(9, "no-pod", fault, claim=KUBERNETES, hint="use the token projected into the pod")
     if rules.node is not None and kubernetes.node_name != rules.node:
-        raise BadToken("wrong-node", "the token belongs to a pod of another node")
+        raise NotBelieved(9, "wrong-node", "the token belongs to a pod of another node", claim=KUBERNETES)
     return kubernetes
-
-
-def _read_kubernetes(found: Mapping[str, Any]) -> KubernetesClaims:
-    account, pod, node = found["serviceaccount"], found.get("pod") or {}, found.get("node") or {}
-    optional = {
-        "pod_name": pod.get("name"),
-        "pod_uid": pod.get("uid"),
-        "node_name": node.get("name"),
-        "node_uid": node.get("uid"),
-    }
-    uid = account["uid"]
-    if not isinstance(uid, str) or not all(value is None or isinstance(value, str) for value in optional.values()):
-        raise TypeError
-    return KubernetesClaims(
-        namespace=Namespace.parse(found["namespace"]),
-        service_account=ServiceAccountName.parse(account["name"]),
-        service_account_uid=uid,
-        **optional,
-    )
-
-
-def _tags(claims: Mapping[str, Any]) -> SessionTags | None:
-    """Return session tags in their nested or their flattened form; a value is a string or a list of one."""
-    nested = claims.get("https://aws.amazon.com/tags")
-    if nested is not None and not isinstance(nested, dict):
-        raise BadToken("bad-claim", "the token's tags claim is not an object")
-    nested = nested or {}
-    raw = nested.get("principal_tags") or {
-        name.removeprefix(FLAT_TAG): value for name, value in claims.items() if name.startswith(FLAT_TAG)
-    }
-    keys = nested.get("transitive_tag_keys") or claims.get(FLAT_TRANSITIVE) or []
-    keys = [keys] if isinstance(keys, str) else keys
-    if not isinstance(raw, dict) or not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise BadToken("bad-claim", "the token's tags claim does not have its form")
-    tags: dict[str, str] = {}
-    for key, value in raw.items():
-        one = value[0] if isinstance(value, list) and len(value) == 1 else value
-        if not isinstance(one, str):
-            raise BadToken("bad-claim", "a session tag in the token does not have exactly one text value")
-        tags[key] = one
-    return SessionTags(tags, tuple(keys)) if tags else None
