@@ -78,7 +78,11 @@ class Plane:
         self.clusters: dict[str, str] = {}
         """Issuer URL to cluster name, as the plane last told it."""
         self._runner = asyncio.Runner()
-        self._start()
+        try:
+            self._start()
+        except BaseException:
+            self._runner.close()
+            raise
 
     def _start(self) -> None:
         self.world = world_of(self.config, URL)
