@@ -1,12 +1,13 @@
-"""A source in front of a source: it remembers, asks once for many, and renews before anything ends.
+"""A source in front of a source: it holds credentials, and renews them before anything ends.
 
 - **True LRU.** A hit counts as use; with the cache full, the entry unused longest goes.
-- **One upstream call per question.** The call is a task of the cache, not of any caller: a caller that
-  goes away cancels nothing, and all who wait get the same result or the same error.
-- **Failures are remembered briefly**, longer each time, so that a crash-looping client costs few calls.
+- **One upstream call per question**, and failures are remembered briefly: `rolecall.edges.flights`.
+- **Renewal comes ahead of need**, at a bounded rate, and only for what was asked for since the last time.
 - **A valid credential is never lost** to an upstream that fails, and never served past its end.
 
-Entries are found by digests; the token itself is kept only inside its `Secret`, to renew with.
+Entries are found by digests; the token itself is kept only inside its `Secret`, to renew with. What ends a
+credential is told in wall-clock time, so that is what ends an entry; but a wall clock can be set, so an entry
+also ends after the life that it had when it came, and all waiting is measured in monotonic time.
 """
 
 from __future__ import annotations
@@ -19,20 +20,29 @@ from dataclasses import dataclass, field
 
 from rolecall.core.backoff import delays
 from rolecall.core.freshness import DEFAULT_RULES, FreshnessRules, Milestones, State, milestones
-from rolecall.core.names import ClusterName, RoleArn
 from rolecall.core.source import Ask, Issued, Source
 from rolecall.edges.clock import Clock
+from rolecall.edges.flights import (
+    DEFAULT_FLIGHTS,
+    FlightCounters,
+    FlightRules,
+    Flights,
+    Key,
+    Outcome,
+    code_of,
+    count,
+    key_of,
+)
 from rolecall.edges.limits import PerSource, TokenBucket
 from rolecall.edges.telemetry import Log
-from rolecall.errors import BadInput, Refused, RolecallError, ServiceError, Upstream, UpstreamAnswered
-
-Key = tuple[bytes, ClusterName | None, RoleArn | None, str]
+from rolecall.errors import BadInput, Refused, ServiceError, UpstreamAnswered
 
 # What EKS Auth says when the credentials must not be served any longer: there is no association, or the
 # token is over (EKS Auth API Reference, AssumeRoleForPodIdentity, Errors).
 _DEFINITIVE = frozenset({"ResourceNotFound", "ExpiredToken", "InvalidToken"})
 _AMBIGUOUS = "AccessDenied"
-_MOST_CODES = 64
+# With this status every AWS service speaks of who signed, the node: its keys are over, and not the pod's token.
+_ABOUT_THE_SIGNER = 403
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,77 +50,49 @@ class CacheRules:
     """The bounds. Lengths are seconds.
 
     `size`: entries, and failures, remembered (0: nothing is remembered, calls are still shared).
-    `service_qps`, `renewals`: renewals started a second, and running at once. `flights`: questions asked
-    upstream at once; `flight_seconds`: how long one may take. `denied_grace`: how long an entry outlives
-    an AccessDenied, which may be about the node and not about the pod. The last four are the first and
-    the longest time for which a final and a passing failure are remembered.
+    `service_qps`, `renewals`: renewals started a second, and running at once; an entry that is nearly over and
+    asked for does not wait for either. `denied_grace`: how long an entry outlives an AccessDenied, which may
+    be about the node and not about the pod. `renew_first`, `renew_longest`: the pauses after failed renewals.
     """
 
     size: int = 2000
     freshness: FreshnessRules = DEFAULT_RULES
     service_qps: float = 3.0
     renewals: int = 8
-    flights: int = 1000
-    flight_seconds: float = 30.0
     denied_grace: float = 900.0
-    final_first: float = 1.0
-    final_longest: float = 30.0
-    passing_first: float = 0.5
-    passing_longest: float = 5.0
     renew_first: float = 2.0
     renew_longest: float = 60.0
+    flights: FlightRules = DEFAULT_FLIGHTS
 
 
 @dataclass(slots=True)
-class CacheCounters:
-    """What has happened so far. `upstream` counts answers by code: ``ok``, AWS's code, or a kind of error."""
+class CacheCounters(FlightCounters):
+    """What has happened so far; `renew_failures` counts by code as `upstream` does."""
 
     hits: int = 0
     misses: int = 0
-    denials: int = 0
     renewals: int = 0
     evictions: int = 0
-    upstream_calls: int = 0
-    upstream: dict[str, int] = field(default_factory=dict)
     renew_failures: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Entry:
+    """`times` and `ends_at` are in wall-clock time, the other moments in monotonic time."""
+
     ask: Ask
     issued: Issued
     times: Milestones
-    token_ends: float
+    ends_at: float
+    over_at: float
     used: bool = True
-    next_at: float = 0.0
-    denied_at: float | None = None
+    retry_at: float = 0.0  # no renewal before this
+    planned: float = 0.0  # the item of the agenda that is this entry's
+    denied: bool = False
     backoff: Iterator[float] | None = None
 
-    @property
-    def ends_at(self) -> float:
-        return min(self.times.dead_at, self.token_ends)
-
-
-@dataclass(slots=True)
-class _Denial:
-    error: Exception
-    until: float
-    final: bool
-    backoff: Iterator[float]
-
-
-def key_of(ask: Ask) -> Key:
-    """Return what makes two asks the same question. Without a token, who asks is where it asks from."""
-    if ask.token is None:
-        return (b"", ask.cluster, ask.role, ask.peer)
-    return (ask.token.digest(), ask.cluster, ask.role, "")
-
-
-def code_of(error: Exception) -> str:
-    """Return the word that a failure is counted under: AWS's code, or the kind of error."""
-    if isinstance(error, UpstreamAnswered | ServiceError):
-        return error.code
-    return type(error).__name__
+    def is_over(self, now: float, monotonic: float) -> bool:
+        return now >= self.ends_at or monotonic >= self.over_at
 
 
 def _never(_ask: Ask) -> float | None:
@@ -122,7 +104,7 @@ class CredentialCache:
 
     `token_ends` reads, without believing it, when the token of an ask is over: an entry is dropped then.
     `per_source` limits how many questions one peer may send upstream; cached answers are not limited.
-    Raises what the source raised; `ServiceError` 429 to a peer over its limit; `Upstream` while closing.
+    Raises what `Flights.ask` raises.
     """
 
     def __init__(
@@ -138,15 +120,20 @@ class CredentialCache:
     ) -> None:
         self.rules = rules or CacheRules()
         self.counters = CacheCounters()
-        self._source = source
-        self._clock = clock
-        self._dice = dice
+        self._clock, self._dice, self._log = clock, dice, log or Log()
         self._token_ends = token_ends
-        self._per_source = per_source
-        self._log = log or Log()
+        self._flights = Flights(
+            source,
+            self._landed,
+            clock=clock,
+            dice=dice,
+            rules=self.rules.flights,
+            counters=self.counters,
+            remembered=self.rules.size,
+            per_source=per_source,
+            log=self._log,
+        )
         self._entries: OrderedDict[Key, _Entry] = OrderedDict()
-        self._denials: OrderedDict[Key, _Denial] = OrderedDict()
-        self._flights: dict[Key, asyncio.Task[Issued | Exception]] = {}
         self._agenda: list[tuple[float, int, Key]] = []
         self._agenda_order = 0
         self._due: dict[Key, None] = {}
@@ -154,7 +141,6 @@ class CredentialCache:
         self._bucket = TokenBucket(rate=self.rules.service_qps, burst=max(1.0, self.rules.service_qps), clock=clock)
         self._renewer: asyncio.Task[None] | None = None
         self._nap: asyncio.Task[None] | None = None
-        self._closed = False
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -168,14 +154,14 @@ class CredentialCache:
         entry = self._entries.get(key)
         if entry is None:
             return None
-        now = self._clock.now()
-        if now >= entry.ends_at:
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        if entry.is_over(now, monotonic):
             del self._entries[key]
             return None
         self._entries.move_to_end(key)
         entry.used = True
         self.counters.hits += 1
-        if now >= entry.times.renew_at and now >= entry.next_at:
+        if now >= entry.times.renew_at and monotonic >= entry.retry_at:
             self._nudge(key, entry, now)
         return entry.issued
 
@@ -184,16 +170,8 @@ class CredentialCache:
         issued = self.held(ask)
         if issued is not None:
             return issued
-        key = key_of(ask)
-        flight = self._flights.get(key)
-        if flight is None:
-            self._refuse_early(key, ask)
-            flight = self._launch(key, ask)
         self.counters.misses += 1
-        outcome = await asyncio.shield(flight)
-        if isinstance(outcome, Issued):
-            return outcome
-        raise outcome.with_traceback(None)
+        return await self._flights.ask(key_of(ask), ask)
 
     def start(self) -> None:
         """Begin renewing in the background. Call it once, inside the running loop."""
@@ -201,134 +179,69 @@ class CredentialCache:
 
     async def close(self) -> None:
         """End the renewer and all upstream calls; whoever waits for one gets `Upstream`."""
-        self._closed = True
-        tasks: list[asyncio.Task[object]] = [*self._flights.values()]
-        tasks += [task for task in (self._renewer, self._nap) if task is not None]
+        await self._flights.close()
+        tasks = [task for task in (self._renewer, self._nap) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    # --- asking upstream -------------------------------------------------------------------------------
-
-    def _refuse_early(self, key: Key, ask: Ask) -> None:
-        denial = self._denials.get(key)
-        if denial is not None and self._clock.now() < denial.until:
-            self._denials.move_to_end(key)
-            self.counters.denials += 1
-            raise denial.error.with_traceback(None)
-        if self._closed:
-            raise Upstream("the agent is stopping")
-        if self._per_source is not None and not self._per_source.take(ask.peer):
-            raise ServiceError("TooManyRequests", "Too Many Requests", status=429)
-        if len(self._flights) >= self.rules.flights:
-            raise ServiceError("ServiceUnavailable", "too many questions are waiting for EKS Auth", status=503)
-
-    def _launch(self, key: Key, ask: Ask) -> asyncio.Task[Issued | Exception]:
-        flight = asyncio.create_task(self._fly(key, ask), name="cache.flight")
-        self._flights[key] = flight
-        return flight
-
-    async def _fly(self, key: Key, ask: Ask) -> Issued | Exception:
-        """Ask upstream and settle what comes back. It returns errors, so that none goes unretrieved."""
-        self.counters.upstream_calls += 1
-        outcome: Issued | Exception
-        try:
-            async with asyncio.timeout(self.rules.flight_seconds):
-                outcome = await self._source(ask)
-            if outcome.credentials.expires_at <= self._clock.now():
-                outcome = Upstream("fetched credentials are expired")
-        except asyncio.CancelledError:
-            self._flights.pop(key, None)
-            return Upstream("the agent is stopping")
-        except TimeoutError:
-            outcome = Upstream(f"EKS Auth gave no answer within {self.rules.flight_seconds:g} seconds")
-        except RolecallError as error:
-            outcome = error
-        except Exception as error:  # noqa: BLE001 - a defect must reach every waiter, and be logged once
-            self._log.crash("cache.source_crashed", error)
-            outcome = error
-        del self._flights[key]
-        self._settle(key, ask, outcome)
-        return outcome
-
-    def _settle(self, key: Key, ask: Ask, outcome: Issued | Exception) -> None:
-        if isinstance(outcome, Issued):
-            _count(self.counters.upstream, "ok")
-            self._denials.pop(key, None)
-            self._store(key, ask, outcome)
-            return
-        _count(self.counters.upstream, code_of(outcome))
-        entry = self._entries.get(key)
-        if entry is None:
-            self._remember_denial(key, outcome)
-        else:
-            self._keep_or_drop(key, entry, outcome)
-
-    def _remember_denial(self, key: Key, error: Exception) -> None:
-        final = isinstance(error, RolecallError) and not error.retryable
-        denial = self._denials.get(key)
-        rules = self.rules
-        if denial is None or denial.final != final:
-            first, longest = (
-                (rules.final_first, rules.final_longest) if final else (rules.passing_first, rules.passing_longest)
-            )
-            backoff = delays(base=first, cap=longest, dice=self._dice, least=0.5)
-            denial = self._denials[key] = _Denial(error, 0.0, final, backoff)
-        denial.error = error
-        denial.until = self._clock.now() + next(denial.backoff)
-        self._denials.move_to_end(key)
-        while len(self._denials) > rules.size:
-            self._denials.popitem(last=False)
-
     # --- holding ---------------------------------------------------------------------------------------
 
-    def _store(self, key: Key, ask: Ask, issued: Issued) -> None:
-        now = self._clock.now()
-        held = self._entries.get(key)
+    def _landed(self, key: Key, ask: Ask, outcome: Outcome, wanted: bool) -> bool:
+        """Keep what a call brought; return whether its failure is to be remembered."""
+        self._renewing.discard(key)
+        self._wake()
+        entry = self._entries.get(key)
+        if not isinstance(outcome, Issued):
+            return entry is None or self._drop_or_keep(key, entry, outcome)
+        if entry is not None:
+            self.counters.renewals += 1
+        if entry is not None or wanted:  # one that was evicted while it was renewed has lost its place
+            self._store(key, ask, outcome, renewed=entry)
+        return False
+
+    def _store(self, key: Key, ask: Ask, issued: Issued, *, renewed: _Entry | None) -> None:
+        if self.rules.size <= 0:
+            return
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        times = milestones(now, issued.credentials.expires_at, self.rules.freshness, self._dice())
         token_ends = self._token_ends(ask)
-        entry = _Entry(
-            ask=ask,
-            issued=issued,
-            times=milestones(now, issued.credentials.expires_at, self.rules.freshness, self._dice()),
-            token_ends=float("inf") if token_ends is None else token_ends,
-            used=held is None,  # a renewal is not a use
-        )
-        # Replacing in place keeps a renewed entry where its last use put it.
+        ends_at = times.dead_at if token_ends is None else min(times.dead_at, token_ends)
+        # A renewal is not a use. Replacing in place keeps a renewed entry where its last use put it.
+        entry = _Entry(ask, issued, times, ends_at, monotonic + ends_at - now, used=renewed is None)
         self._entries[key] = entry
         while len(self._entries) > self.rules.size:
             self._entries.popitem(last=False)
             self.counters.evictions += 1
-        if key in self._entries:
-            self._schedule(key, entry, entry.times.renew_at)
+        self._schedule(key, entry, monotonic + times.renew_at - now)
 
-    def _keep_or_drop(self, key: Key, entry: _Entry, error: Exception) -> None:
-        """A renewal failed: the entry stays unless upstream said that it must not be served."""
-        now = self._clock.now()
-        code = code_of(error).removesuffix("Exception")
-        _count(self.counters.renew_failures, code_of(error))
-        if code == _AMBIGUOUS and entry.denied_at is None:
-            entry.denied_at = now
-        gone = code in _DEFINITIVE or isinstance(error, Refused | BadInput)
-        graced = entry.denied_at is not None and now - entry.denied_at < self.rules.denied_grace
-        if gone or (code == _AMBIGUOUS and not graced):
+    def _drop_or_keep(self, key: Key, entry: _Entry, error: Exception) -> bool:
+        """A renewal failed: the entry stays unless upstream said that it must not be served. Return if dropped."""
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        count(self.counters.renew_failures, code_of(error))
+        if _is_ambiguous(error) and not entry.denied:
+            entry.denied = True
+            entry.over_at = min(entry.over_at, monotonic + self.rules.denied_grace)
+        if _is_definitive(error) or entry.is_over(now, monotonic):
             del self._entries[key]
-            self._remember_denial(key, error)
-            self._log.info("cache.dropped", code=code_of(error), kept=False)
-            return
+            self._log.info("cache.dropped", code=code_of(error))
+            return True
         if entry.backoff is None:
             first, longest = self.rules.renew_first, self.rules.renew_longest
             entry.backoff = delays(base=first, cap=longest, dice=self._dice, least=0.5)
         wait = next(entry.backoff)
-        self._schedule(key, entry, now + wait)
-        self._log.warning("cache.renewal_failed", code=code_of(error), retry_in=round(wait, 1), kept=True)
+        entry.retry_at = monotonic + wait
+        self._schedule(key, entry, entry.retry_at)
+        self._log.warning("cache.renewal_failed", code=code_of(error), retry_in=round(wait, 1))
+        return False
 
     # --- renewing --------------------------------------------------------------------------------------
 
     def _nudge(self, key: Key, entry: _Entry, now: float) -> None:
         """A hit found the entry due: queue it, or, when it is nearly over, ask now."""
-        if key in self._flights or self._closed:
+        if key in self._flights or self._flights.closed:
             return
-        if entry.times.state(now) is State.STALE:
+        if entry.times.state(now) is State.STALE and not self._flights.full:
             self._begin_renewal(key, entry)
         elif key not in self._due:
             self._due[key] = None
@@ -337,59 +250,52 @@ class CredentialCache:
     def _begin_renewal(self, key: Key, entry: _Entry) -> None:
         self._due.pop(key, None)
         self._renewing.add(key)
-        entry.next_at = float("inf")  # until `_settle` schedules it again
-        before = entry.issued
-
-        def landed(_task: asyncio.Task[Issued | Exception]) -> None:
-            self._renewing.discard(key)
-            after = self._entries.get(key)
-            if after is not None and after.issued is not before:
-                self.counters.renewals += 1
-            self._wake()
-
-        self._launch(key, entry.ask).add_done_callback(landed)
+        entry.planned = float("inf")  # until `_landed` schedules it again
+        self._flights.launch(key, entry.ask)
 
     def _schedule(self, key: Key, entry: _Entry, when: float) -> None:
-        entry.next_at = when
+        entry.planned = when
         self._agenda_order += 1
         heapq.heappush(self._agenda, (when, self._agenda_order, key))
         if len(self._agenda) > 2 * len(self._entries) + 64:
-            live = [(e.next_at, n, k) for n, (k, e) in enumerate(self._entries.items())]
+            live = [(e.planned, n, k) for n, (k, e) in enumerate(self._entries.items())]
             self._agenda = [item for item in live if item[0] != float("inf")]
             heapq.heapify(self._agenda)
-        if self._agenda[0][2] == key:
-            self._wake()
+        self._wake()
 
     def _wake(self) -> None:
         if self._nap is not None:
             self._nap.cancel()
 
     async def _renew_forever(self) -> None:
-        while not self._closed:
+        while not self._flights.closed:
             self._collect_due()
             self._renew_due()
             self._nap = asyncio.create_task(self._clock.sleep(self._until_next()), name="cache.nap")
             await asyncio.wait([self._nap])
 
     def _collect_due(self) -> None:
-        now = self._clock.now()
-        while self._agenda and self._agenda[0][0] <= now:
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        while self._agenda and self._agenda[0][0] <= monotonic:
             when, _, key = heapq.heappop(self._agenda)
             entry = self._entries.get(key)
-            if entry is None or entry.next_at != when:
+            if entry is None or entry.planned != when:
                 continue
-            if now >= entry.ends_at:
+            if entry.is_over(now, monotonic):
                 del self._entries[key]
             elif entry.used:
                 self._due[key] = None
             else:
                 # Nobody came since it was last renewed: hold it to its end, a hit will renew it.
-                self._schedule(key, entry, entry.ends_at)
+                self._schedule(key, entry, entry.over_at)
 
     def _renew_due(self) -> None:
         """Start what the bucket and the concurrency allow; what ends soonest goes first."""
-        for key in [key for key in self._due if key not in self._entries or key in self._flights]:
-            del self._due[key]
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        for key in list(self._due):
+            entry = self._entries.get(key)
+            if entry is None or key in self._flights or entry.is_over(now, monotonic):
+                del self._due[key]
         for key in sorted(self._due, key=lambda key: self._entries[key].ends_at):
             if len(self._renewing) >= self.rules.renewals or not self._bucket.take():
                 return
@@ -400,11 +306,22 @@ class CredentialCache:
             return 3600.0 if len(self._renewing) >= self.rules.renewals else self._bucket.wait()
         if not self._agenda:
             return 3600.0
-        return max(0.0, self._agenda[0][0] - self._clock.now())
+        return max(0.0, self._agenda[0][0] - self._clock.monotonic())
 
 
-def _count(counts: dict[str, int], code: str) -> None:
-    """Count a code; codes come from outside, so only so many different ones are told apart."""
-    if code not in counts and len(counts) >= _MOST_CODES:
-        code = "other"
-    counts[code] = counts.get(code, 0) + 1
+def _is_definitive(error: Exception) -> bool:
+    """Whether the error says that the pod has no right to credentials any more."""
+    if isinstance(error, UpstreamAnswered | ServiceError):
+        return _word(error) in _DEFINITIVE and error.status != _ABOUT_THE_SIGNER
+    return isinstance(error, Refused | BadInput)
+
+
+def _is_ambiguous(error: Exception) -> bool:
+    """Whether the error may be about the pod, and may be about the node that asked."""
+    if not isinstance(error, UpstreamAnswered | ServiceError):
+        return False
+    return _word(error) == _AMBIGUOUS or (_word(error) in _DEFINITIVE and error.status == _ABOUT_THE_SIGNER)
+
+
+def _word(error: UpstreamAnswered | ServiceError) -> str:
+    return error.code.removesuffix("Exception")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
+from collections.abc import Awaitable
+from typing import Protocol, TypeVar
+
+Answer = TypeVar("Answer")
 
 
 class Clock(Protocol):
@@ -37,3 +40,22 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait that many seconds."""
         await asyncio.sleep(max(0.0, seconds))
+
+
+async def within(clock: Clock, seconds: float, work: Awaitable[Answer]) -> Answer:
+    """Return what `work` brings; raise `TimeoutError`, having cancelled it, where it takes longer than that.
+
+    Unlike `asyncio.timeout` this waits through a Clock, and does not wait for work that will not be cancelled.
+    """
+    task = asyncio.ensure_future(work)
+    alarm = asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait({task, alarm}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+    finally:
+        alarm.cancel()
+        if not task.done():
+            task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody else reads it
+            task.cancel()

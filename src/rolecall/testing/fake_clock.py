@@ -13,7 +13,8 @@ _TURNS = 20
 class FakeClock:
     """Virtual time: `sleep` waits until `advance` has moved the clock far enough.
 
-    `now` starts at `start` (seconds since the epoch); `monotonic` starts at zero. Both move together.
+    `now` starts at `start` (seconds since the epoch); `monotonic` starts at zero. Both move together, but for
+    `step`, which sets the wall clock alone, as an operator or a time daemon does.
     """
 
     def __init__(self, start: float = 1_700_000_000.0) -> None:
@@ -29,6 +30,10 @@ class FakeClock:
     def monotonic(self) -> float:
         """Return the virtual seconds since this clock was made."""
         return self._elapsed
+
+    def step(self, seconds: float) -> None:
+        """Set the wall clock forward, or back where `seconds` is negative; no time passes and nobody wakes."""
+        self._start += seconds
 
     @property
     def sleepers(self) -> int:
