@@ -2,8 +2,9 @@
 
 While tests run, `Secret.reveal` notes what it returned, and every log record of this process is noted as a handler
 might write it: message, arguments, fields, traceback, and the line of `rolecall.edges.telemetry.JsonLines`. Our own
-loggers write everything, debug events included. After each test the two are compared, and the test fails where a
-line shows a secret. Secrets stay noted for all tests of their file, since fixtures may reveal them for all.
+loggers begin each test unconfigured and write everything, debug events included. After each test the two are
+compared, and the test fails where a line shows a secret. Secrets stay noted for all tests of their file, since
+fixtures may reveal them for all.
 
 Not looked at: what is printed (capsys, capfd), the logs of child processes, values shorter than 8 characters, and
 secrets that no code of this process revealed.

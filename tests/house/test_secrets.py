@@ -17,6 +17,7 @@ REVEALS = {
     "rolecall/daemons/local_aws/iam/users.py": "CreateAccessKey's answer shows the new key, once",
     "rolecall/daemons/local_aws/state_files.py": "the credentials files of admin and node, mode 0600",
     "rolecall/daemons/local_aws/sts/sessions.py": "STS' answer; and the database, for checking SigV4 later",
+    "rolecall/daemons/server/eks_auth.py": "AWS' sentence about an expired token says when it expired",
     "rolecall/edges/aws/eks_auth.py": "withholds an upstream's error message that quotes the token",
     "rolecall/edges/aws/sigv4.py": "X-Amz-Security-Token carries the session token",
     "rolecall/edges/aws/sigv4_canonical.py": "the signing key is derived from the secret access key",

@@ -22,6 +22,7 @@ EXCEPTIONS: dict[str, tuple[str, str]] = {
     "rolecall/core/policy/json_tree.py": ("JSON", "policy documents are the language that core/policy understands"),
     "rolecall/core/tokens/jws.py": ("JSON", "a JWS is taken apart here and nowhere else (RFC 7515)"),
     "rolecall/core/tokens/keys.py": ("JSON", "a JWK set is read here and nowhere else (RFC 7517)"),
+    "rolecall/core/tokens/read.py": ("JSON, struct", "the forms of a token's claims: what an issuer signs"),
     "rolecall/daemons/agent/config.py": ("JSON", "the clusters file is a setting"),
     "rolecall/daemons/local_aws/authenticate.py": ("JSON", COLUMN),
     "rolecall/daemons/local_aws/apiserver/accounts.py": ("JSON", COLUMN),

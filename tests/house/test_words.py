@@ -12,7 +12,7 @@ WORDS = {
     "a path of somebody's machine": re.compile(r"(?<![\w.:~/})-])/(?:(?:work|root)(?=/)|(?:home|Users)/[A-Za-z_]\w*)"),
     "a promise for later: do it, or open an issue": re.compile(r"\b(?:TO{1}DO|FIX{1}ME)\b"),
     "an index or registry, which is the machine's to configure": re.compile(
-        r'"resolved": "http|^--?(?:extra-)?index[-]url\b|^\s*registry\s*=|^\S+ @ https?://'
+        r'"resolved"[:] "http|^--?(?:extra-)?index[-]url\b|^\s*registry\s*=|^\S+ @ https?://'
     ),
 }
 # Names that say nothing about what is inside (design: Words).
