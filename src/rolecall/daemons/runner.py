@@ -7,6 +7,11 @@ import os
 import signal
 
 
+def keep_files_private() -> None:
+    """Make every file that this process creates readable by its owner only."""
+    os.umask(0o077)
+
+
 def stop_on_signals() -> asyncio.Event:
     """Return an event that SIGINT and SIGTERM set. Call it inside the running loop."""
     stop = asyncio.Event()

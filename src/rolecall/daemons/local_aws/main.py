@@ -15,7 +15,7 @@ from rolecall.daemons.local_aws.iam.records import active_key, bootstrap
 from rolecall.daemons.local_aws.issuers import Issuers
 from rolecall.daemons.local_aws.schema import MIGRATIONS
 from rolecall.daemons.local_aws.state_files import write_state_files
-from rolecall.daemons.runner import stop_on_signals
+from rolecall.daemons.runner import keep_files_private, stop_on_signals
 from rolecall.edges.asgi import application
 from rolecall.edges.clock import SystemClock
 from rolecall.edges.log_file import log_to_file
@@ -35,6 +35,7 @@ def run(config: PlaneConfig, *, started: Callable[[], None], announce: Callable[
     Raises `Misconfigured` (a busy port, a state directory that
     cannot be used) and `StateTaken` before anything has been changed.
     """
+    keep_files_private()
     state = StateDir(config.state_dir)
     state.prepare()
     with state.held():

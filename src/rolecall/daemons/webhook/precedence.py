@@ -63,6 +63,6 @@ def _refusal(account: ServiceAccountFacts, only: Generation | None) -> Refusal:
         return Refusal("no-annotation", f"{who} has no {irsa.PREFIX}/role-arn annotation", f"add one: {annotate}")
     return Refusal(
         "neither",
-        f"{who} has no role: it has neither an association nor a {irsa.PREFIX}/role-arn annotation",
+        f"{who} has no role: it has neither an association nor an {irsa.PREFIX}/role-arn annotation",
         f"for Pod Identity: {associate}\n  for IRSA: {annotate}\n  to run it without one all the same: --without-role",
     )

@@ -1,0 +1,41 @@
+"""Planes for the integration tests: one that all share, and new ones for what changes or breaks them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from integration.dev_plane import SETUP, DevPlane
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevPlane]:
+    """A plane on which the story is set up: cluster, roles, association, annotation. Nobody changes those."""
+    plane = _plane(tmp_path_factory.mktemp("stage")).start()
+    done = plane.shell(str(SETUP), "all")
+    assert done.returncode == 0, done.stderr
+    yield plane
+    assert plane.stop() == 0
+
+
+@pytest.fixture
+def new_plane(tmp_path: Path) -> Iterator[Callable[..., DevPlane]]:
+    """Make planes with flags of their own; each has the test's state directory, or another name in it."""
+    made: list[DevPlane] = []
+
+    def make(*flags: str, name: str = "state") -> DevPlane:
+        made.append(_plane(tmp_path, name, flags))
+        return made[-1]
+
+    yield make
+    for plane in made:
+        if hasattr(plane, "process"):
+            plane.stop()
+
+
+def _plane(directory: Path, name: str = "state", flags: tuple[str, ...] = ()) -> DevPlane:
+    home = directory / "home"
+    home.mkdir(exist_ok=True)
+    return DevPlane(directory / name, home, flags)
