@@ -77,6 +77,8 @@ class Plane:
         self.clock = clock
         self.clusters: dict[str, str] = {}
         """Issuer URL to cluster name, as the plane last told it."""
+        self.client_offset = 0.0
+        """By how many seconds the clients' clock is ahead of the plane's."""
         self._runner = asyncio.Runner()
         try:
             self._start()
@@ -129,7 +131,7 @@ class Plane:
             plane._runner.close()
 
     def _botocore_now(self, remove_tzinfo: bool = True) -> datetime:
-        now = datetime.fromtimestamp(self.clock.now(), UTC)
+        now = datetime.fromtimestamp(self.clock.now() + self.client_offset, UTC)
         return now.replace(tzinfo=None) if remove_tzinfo else now
 
     def restart(self) -> None:

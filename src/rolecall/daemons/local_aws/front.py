@@ -28,6 +28,7 @@ from rolecall.errors import BadInput, Refused, RolecallError, ServiceError, Upst
 
 log = Log("rolecall.plane")
 
+_IAM_VERSION = "2010-05-08"
 _FAILED = "The request failed inside rolecall dev; its log has the cause."
 
 OpenPage = Callable[[Request], Reply | None]
@@ -156,12 +157,18 @@ class Front:
 
 
 def _unsigned_service(request: Request) -> str:
-    """Return which service a request without a readable signature means: by path, else STS."""
+    """Return which service a request without a readable signature means: by path, by the form's version, else STS."""
     if request.path.startswith("/_rolecall/"):
         return "rolecall"
     if request.path.endswith("/assume-role-for-pod-identity"):
         return "eks-auth"
-    return "eks" if request.path.startswith("/clusters") else "sts"
+    if request.path.startswith("/clusters"):
+        return "eks"
+    try:
+        version = query.read_form(request).get("Version")
+    except ServiceError:
+        version = None
+    return "iam" if version == _IAM_VERSION else "sts"
 
 
 def _error_writer(request: Request) -> Callable[[ServiceError, str], Reply]:
