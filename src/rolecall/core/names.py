@@ -80,6 +80,16 @@ class ServiceAccountName(Name):
     rule = "at most 253 of a-z, 0-9, '-' and '.', starting and ending with a letter or digit"
 
 
+class PodName(Name):
+    """A Kubernetes pod name (an RFC 1123 subdomain)."""
+
+    __slots__ = ()
+    what = "a pod name"
+    pattern = ServiceAccountName.pattern
+    longest = 253
+    rule = ServiceAccountName.rule
+
+
 class ClusterName(Name):
     """An EKS cluster name (EKS API, CreateCluster)."""
 
@@ -90,12 +100,16 @@ class ClusterName(Name):
     rule = "at most 100 letters, digits, '-' and '_', starting with a letter or digit"
 
 
-_ARN = re.compile(r"arn:([^:]*):([^:]*):([^:]*):([^:]*):(.+)", re.DOTALL)
+_ARN = re.compile(r"arn:([^:]*):([a-z0-9-]+):([a-z0-9-]*):([^:]*):([^\x00-\x1f\x7f]+)", re.ASCII)
+_LONGEST_ARN = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class Arn:
-    """An Amazon Resource Name, split at its first five colons (AWS General Reference, ARNs)."""
+    """An Amazon Resource Name, split at its first five colons (AWS General Reference, ARNs).
+
+    Region and account may be empty; the account of what AWS itself owns is ``aws``.
+    """
 
     partition: Partition
     service: str
@@ -105,11 +119,11 @@ class Arn:
 
     @classmethod
     def parse(cls, text: str) -> Arn:
-        """Return the parts, or raise `BadName`. Region and account may be empty."""
-        found = _ARN.fullmatch(text)
-        if found is None or not found[2]:
+        """Return the parts, or raise `BadName`."""
+        found = _ARN.fullmatch(text) if len(text) <= _LONGEST_ARN else None
+        if found is None:
             raise BadName(f"{text[:80]!r} is not an ARN: it looks like arn:aws:iam::123456789012:role/name")
-        if found[4]:
+        if found[4] not in {"", "aws"}:
             AccountId.parse(found[4])
         return cls(Partition.parse(found[1]), found[2], found[3], found[4], found[5])
 
@@ -117,7 +131,8 @@ class Arn:
         return f"arn:{self.partition}:{self.service}:{self.region}:{self.account}:{self.resource}"
 
 
-_ROLE = re.compile(r"role((?:/[!-.0-~]+)*/)([\w+=,.@-]{1,64})", re.ASCII)
+# IAM API Reference, Role: Path is ``/`` or begins and ends with one, at most 512 characters; RoleName has 64.
+_ROLE = re.compile(r"role(/|/[!-~]{1,510}/)([\w+=,.@-]{1,64})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +149,7 @@ class RoleArn:
         """Return the role ARN, or raise `BadName`."""
         arn = Arn.parse(text)
         found = _ROLE.fullmatch(arn.resource)
-        if arn.service != "iam" or arn.region or not arn.account or found is None:
+        if arn.service != "iam" or arn.region or arn.account in {"", "aws"} or found is None:
             raise BadName(f"{text[:80]!r} is not a role ARN: it looks like arn:aws:iam::123456789012:role/name")
         return cls(arn.partition, AccountId(arn.account), found[1], found[2])
 

@@ -50,6 +50,9 @@ class Secret:
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret is not pickled")
 
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("a Secret has no state to show")
+
     def __copy__(self) -> Secret:
         return self
 

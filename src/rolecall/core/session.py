@@ -11,7 +11,8 @@ from rolecall.errors import BadName
 
 # STS API Reference, AssumeRole: RoleSessionName, DurationSeconds, Tags.
 _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
-_TAG_TEXT = re.compile(r"[\w\s.:/=+\-@]*")  # \w and \s in the Unicode sense, as \p{L}\p{N}\p{Z}
+# [\p{L}\p{Z}\p{N}_.:/=+\-@]*: \w in the Unicode sense is L and N and _; Z is written out, for \s holds controls too.
+_TAG_TEXT = re.compile(r"[\w \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000.:/=+\-@]*")
 SHORTEST_SESSION = 900
 LONGEST_SESSION = 43_200
 LONGEST_CHAINED_SESSION = 3_600
@@ -47,18 +48,17 @@ def check_session_name(name: str) -> str:
     return name
 
 
-def pod_identity_session_name(cluster: ClusterName, pod_name: str, uuid: str) -> str:
-    """Return ``eks-<cluster>-<pod>-<uuid>`` in at most 64 characters, as EKS Auth forms it.
+_SHORTENED = 10
+"""What EKS Auth leaves of the cluster's and of the pod's name, as seen in the session names that it makes."""
 
-    The UUID (36 characters) is kept whole; cluster and pod names share what is left, 10 and 12
-    characters, and what one does not need the other may use (aws-pod-identity.md §3.3).
+
+def pod_identity_session_name(cluster: ClusterName, pod_name: str, uuid: str) -> str:
+    """Return ``eks-<cluster>-<pod>-<uuid>`` as EKS Auth forms it (aws-pod-identity.md §3.3).
+
+    Cluster and pod keep their first 10 characters each, however short the other is; the UUID (36
+    characters) is kept whole. Raises `BadName` for a name that STS would not take.
     """
-    room = 64 - len("eks-") - len(uuid) - 2
-    pod = pod_name.replace("/", "-")
-    cluster_room = max(10, room - len(pod))
-    short_cluster = cluster[:cluster_room]
-    short_pod = pod[: room - len(short_cluster)]
-    return check_session_name(f"eks-{short_cluster}-{short_pod}-{uuid}")
+    return check_session_name(f"eks-{cluster[:_SHORTENED]}-{pod_name[:_SHORTENED]}-{uuid}")
 
 
 def check_tags(tags: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rolecall.core.names import Namespace, ServiceAccountName
+from rolecall.core.names import Namespace, PodName, ServiceAccountName
 
 Class = Literal["required", "optional", "ignored"]
 
@@ -67,7 +67,7 @@ class KubernetesClaims:
     namespace: Namespace
     service_account: ServiceAccountName
     service_account_uid: str
-    pod_name: str | None = None
+    pod_name: PodName | None = None
     pod_uid: str | None = None
     node_name: str | None = None
     node_uid: str | None = None

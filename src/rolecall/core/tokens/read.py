@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from rolecall.core.names import Namespace, ServiceAccountName
+from rolecall.core.names import Namespace, PodName, ServiceAccountName
 from rolecall.core.tokens.claims import (
     FLAT_TAG,
     FLAT_TRANSITIVE,
@@ -150,6 +150,8 @@ def kubernetes_claims(claims: Claims, named: str) -> KubernetesClaims:
     try:
         bound = msgspec.convert(claims[KUBERNETES], _Bound)
         namespace, account = Namespace.parse(bound.namespace), ServiceAccountName.parse(bound.serviceaccount.name)
+        pod, node = bound.pod or _NO_REF, bound.node or _NO_REF
+        pod_name = PodName.parse(pod.name) if pod.name else None
     except (msgspec.ValidationError, BadName):
         raise _bad(9, KUBERNETES, "claim does not have its form") from None
     if not bound.serviceaccount.uid:
@@ -158,12 +160,11 @@ def kubernetes_claims(claims: Claims, named: str) -> KubernetesClaims:
     if about is None or about.groups() != (namespace, account):
         fault = "the token's sub and its kubernetes.io claim name different service accounts"
         raise NotBelieved(9, "bad-claim", fault, claim=KUBERNETES)
-    pod, node = bound.pod or _NO_REF, bound.node or _NO_REF
     return KubernetesClaims(
         namespace=namespace,
         service_account=account,
         service_account_uid=bound.serviceaccount.uid,
-        pod_name=pod.name or None,
+        pod_name=pod_name,
         pod_uid=pod.uid or None,
         node_name=node.name or None,
         node_uid=node.uid or None,
