@@ -14,8 +14,9 @@ from rolecall.edges import entropy
 from rolecall.edges.store.sqlite import Tx
 from rolecall.errors import BadName, ServiceError
 
-# Kubernetes, "Annotations": an optional DNS prefix and a name of at most 63 characters.
-_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+# Kubernetes, ValidateAnnotations: a qualified name, case aside; a DNS subdomain of at most 253 before the slash.
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_KEY = re.compile(rf"((?=[^/]{{1,253}}/){_LABEL}(\.{_LABEL})*/)?[a-z0-9]([a-z0-9_.-]{{0,61}}[a-z0-9])?")
 LONGEST_ANNOTATIONS = 256 * 1024
 
 
@@ -64,18 +65,17 @@ def annotate(tx: Tx, world: World, cluster: str, namespace: str, name: str, chan
     account_uid(tx, cluster, *checked)
     kept = dict(account(tx, world, cluster, namespace, name).annotations)
     for key, value in change.annotations.items():
-        if not _KEY.fullmatch(key):
+        if not _KEY.fullmatch(key.lower()):
             raise ServiceError("InvalidParameterException", f"{key[:80]!r} is not an annotation key: use domain/name")
         if value is None:
             kept.pop(key, None)
         else:
             kept[key] = value
-    text = msgspec.json.encode(kept).decode()
-    if len(text) > LONGEST_ANNOTATIONS:
+    if sum(len(key.encode()) + len(value.encode()) for key, value in kept.items()) > LONGEST_ANNOTATIONS:
         raise ServiceError("InvalidParameterException", "annotations of one object are at most 256 KiB")
     tx.execute(
         "UPDATE service_accounts SET annotations = ? WHERE cluster = ? AND namespace = ? AND name = ?",
-        (text, cluster, *checked),
+        (msgspec.json.encode(kept).decode(), cluster, *checked),
     )
     return account(tx, world, cluster, namespace, name)
 
