@@ -88,7 +88,6 @@ class _Entry:
     used: bool = True
     retry_at: float = 0.0  # no renewal before this
     planned: float = 0.0  # the item of the agenda that is this entry's
-    denied: bool = False
     backoff: Iterator[float] | None = None
 
     def is_over(self, now: float, monotonic: float) -> bool:
@@ -219,8 +218,7 @@ class CredentialCache:
         """A renewal failed: the entry stays unless upstream said that it must not be served. Return if dropped."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
         count(self.counters.renew_failures, code_of(error))
-        if _is_ambiguous(error) and not entry.denied:
-            entry.denied = True
+        if _is_ambiguous(error):  # the first one counts: later ones cannot move the end further away
             entry.over_at = min(entry.over_at, monotonic + self.rules.denied_grace)
         if _is_definitive(error) or entry.is_over(now, monotonic):
             del self._entries[key]

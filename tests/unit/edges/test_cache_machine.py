@@ -16,8 +16,8 @@ from rolecall.errors import Upstream, UpstreamAnswered
 from rolecall.testing.fake_clock import FakeClock
 from rolecall.testing.fake_source import FakeSource
 
-SIZE = 3
-NAMES = st.sampled_from(["a", "b", "c", "d", "e"])
+SIZE = 2
+NAMES = st.sampled_from(["a", "b", "c"])
 FAILURES = st.sampled_from(
     [
         None,
@@ -40,6 +40,8 @@ class Machine(RuleBasedStateMachine):
         self.source = FakeSource(self.clock)
         self.real_ends: dict[str, float] = {}  # session → monotonic end
         self.gone: set[str] = set()  # names that upstream has just denied for good
+        self.asking = dict.fromkeys("abc", False)
+        self.faults: list[str] = []
         self.waiting: dict[str, list[asyncio.Task[Issued]]] = {}
         self.cache = CredentialCache(
             self._source, clock=self.clock, dice=lambda: 0.5, rules=CacheRules(size=SIZE, service_qps=1.0)
@@ -47,7 +49,8 @@ class Machine(RuleBasedStateMachine):
 
     async def _source(self, ask: Ask) -> Issued:
         name = ask.token.reveal() if ask.token else ""
-        assert not self.asking[name], "one upstream call per question"
+        if self.asking[name]:
+            self.faults.append("a question was asked twice at once")  # raising here would only tell the cache
         self.asking[name] = True
         life = self.source.life
         try:
@@ -65,7 +68,6 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """Start renewing."""
-        self.asking = dict.fromkeys("abcde", False)
         self.do(self._start())
 
     async def _start(self) -> None:
@@ -75,13 +77,15 @@ class Machine(RuleBasedStateMachine):
         """Run a coroutine, then let everything settle."""
         return self.runner.run(work)
 
-    @rule(name=NAMES)
-    def look(self, name: str) -> None:
-        """What is held for a name may be served."""
+    @rule()
+    def look(self) -> None:
+        """What is held may be served."""
 
         async def scene() -> None:
-            found = self.cache.held(Ask(token=Secret(name)))
-            if found is not None:
+            for name in "abc":
+                found = self.cache.held(Ask(token=Secret(name)))
+                if found is None:
+                    continue
                 assert self.clock.monotonic() < self.real_ends[found.assumed_role_id], "served past its end"
                 assert name not in self.gone, "served after upstream said that there is no association"
 
@@ -105,12 +109,12 @@ class Machine(RuleBasedStateMachine):
             self.waiting[name][0].cancel()
             self.do(self.clock.advance(0.0))
 
-    @rule(failure=FAILURES, delay=st.sampled_from([0.0, 0.0, 1.0, 50.0]), life=st.sampled_from([60.0, 3600.0]))
+    @rule(failure=FAILURES, delay=st.sampled_from([0.0, 0.0, 20.0, 50.0]), life=st.sampled_from([60.0, 600.0]))
     def turn(self, failure: Exception | None, delay: float, life: float) -> None:
         """Upstream changes its mind."""
         self.source.failure, self.source.delay, self.source.life = failure, delay, life
 
-    @rule(seconds=st.sampled_from([0.1, 1.0, 14.0, 100.0, 1000.0, 1900.0]))
+    @rule(seconds=st.sampled_from([1.0, 35.0, 320.0, 580.0]))
     def wait(self, seconds: float) -> None:
         """Time passes."""
         self.do(self.clock.advance(seconds))
@@ -123,7 +127,8 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def stays_within_bounds(self) -> None:
-        """Never more entries than allowed."""
+        """Never more entries than allowed, never two calls for one question."""
+        assert not self.faults
         assert len(self.cache) <= SIZE
 
     def teardown(self) -> None:
@@ -139,10 +144,9 @@ class Machine(RuleBasedStateMachine):
             await self.clock.advance(0.0)
             assert self.clock.sleepers == 0
 
-        if hasattr(self, "asking"):
-            self.do(scene())
+        self.do(scene())
         self.runner.close()
 
 
-Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Machine.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
 TestCacheMachine = Machine.TestCase
