@@ -131,8 +131,9 @@ class Arn:
         return f"arn:{self.partition}:{self.service}:{self.region}:{self.account}:{self.resource}"
 
 
-# IAM API Reference, Role: Path is ``/`` or begins and ends with one, at most 512 characters; RoleName has 64.
-_ROLE = re.compile(r"role(/|/[!-~]{1,510}/)([\w+=,.@-]{1,64})", re.ASCII)
+# IAM API Reference, Role: Path begins and ends with a slash and has at most 512 characters; RoleName has 64.
+_ROLE = re.compile(r"role((?:/[!-.0-~]+)*/)([\w+=,.@-]{1,64})", re.ASCII)
+_LONGEST_PATH = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,8 @@ class RoleArn:
         """Return the role ARN, or raise `BadName`."""
         arn = Arn.parse(text)
         found = _ROLE.fullmatch(arn.resource)
+        if found is not None and len(found[1]) > _LONGEST_PATH:
+            found = None
         if arn.service != "iam" or arn.region or arn.account in {"", "aws"} or found is None:
             raise BadName(f"{text[:80]!r} is not a role ARN: it looks like arn:aws:iam::123456789012:role/name")
         return cls(arn.partition, AccountId(arn.account), found[1], found[2])
