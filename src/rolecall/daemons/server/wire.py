@@ -124,14 +124,21 @@ def _read(shape: Shape, value: Any, at: str) -> Any:
             if name in shape.members
         }
     if isinstance(shape, MapShape) and isinstance(value, dict):
-        return {key: _read(shape.value, member, f"{at}.{key}") for key, member in value.items()}
+        return {key: _read_member(shape.value, member, f"{at}.{key}") for key, member in value.items()}
     if isinstance(shape, ListShape) and isinstance(value, list):
-        return [_read(shape.member, member, f"{at}[{number}]") for number, member in enumerate(value)]
+        return [_read_member(shape.member, member, f"{at}[{number}]") for number, member in enumerate(value)]
     wanted: dict[str, type] = {"string": str, "boolean": bool, "integer": int, "long": int}
     kind = wanted.get(shape.type_name)
     if kind is not None and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
-    raise ServiceError("InvalidParameterException", f"{at} must be a {shape.type_name}")
+    raise ServiceError("InvalidParameterException", f"{at[:100]} must be a {shape.type_name}")
+
+
+def _read_member(shape: Shape, value: Any, at: str) -> Any:
+    """Return a member of a map or a list, where null is no value."""
+    if value is None:
+        raise ServiceError("InvalidParameterException", f"{at[:100]} must not be null")
+    return _read(shape, value, at)
 
 
 def _write(shape: Shape, value: Any) -> Any:
