@@ -41,19 +41,25 @@ def mint(
         )
     issued_at = int(now)
     expires_at = issued_at + min(seconds, cap or seconds)
-    kubernetes: dict[str, object] = {"namespace": str(namespace)}
-    if pod is not None:
-        kubernetes["node"] = {"name": pod.node, "uid": node_uid}
-        kubernetes["pod"] = {"name": pod.name, "uid": pod.uid}
-    kubernetes["serviceaccount"] = {"name": str(service_account), "uid": account_uid}
     claims = {
         "aud": [audience],
         "exp": expires_at,
         "iat": issued_at,
         "iss": issuer.url,
         "jti": entropy.uuid4(),
-        "kubernetes.io": kubernetes,
+        "kubernetes.io": _kubernetes(namespace, service_account, account_uid, pod, node_uid),
         "nbf": issued_at,
         "sub": f"system:serviceaccount:{namespace}:{service_account}",
     }
     return Token(token=issuer.key.sign(claims), issued_at=float(issued_at), expires_at=float(expires_at))
+
+
+def _kubernetes(
+    namespace: Namespace, service_account: ServiceAccountName, account_uid: str, pod: Pod | None, node_uid: str
+) -> dict[str, object]:
+    """Return the private claims; a token without a pod names no node either."""
+    bound: dict[str, object] = {}
+    if pod is not None:
+        bound = {"node": {"name": pod.node, "uid": node_uid}, "pod": {"name": pod.name, "uid": pod.uid}}
+    account = {"name": str(service_account), "uid": account_uid}
+    return {"namespace": str(namespace), **bound, "serviceaccount": account}
