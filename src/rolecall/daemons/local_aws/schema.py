@@ -28,7 +28,7 @@ CREATE TABLE roles (
   description TEXT, trust TEXT NOT NULL, max_session INTEGER NOT NULL, tags TEXT NOT NULL, created_at REAL NOT NULL
 ) STRICT;
 CREATE TABLE policies (
-  arn TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE COLLATE NOCASE, path TEXT NOT NULL, policy_id TEXT NOT NULL UNIQUE,
+  arn TEXT PRIMARY KEY, name TEXT NOT NULL COLLATE NOCASE, path TEXT NOT NULL, policy_id TEXT NOT NULL UNIQUE,
   description TEXT, default_version INTEGER NOT NULL, last_version INTEGER NOT NULL, tags TEXT NOT NULL,
   created_at REAL NOT NULL, updated_at REAL NOT NULL
 ) STRICT;

@@ -32,8 +32,8 @@ def _new(_tx: Tx, call: Call) -> Target:
 
 
 def _all(_tx: Tx, call: Call) -> Target:
-    arn = call.world.iam_arn(f"policy{call.params.get('PathPrefix', '/')}")
-    return Target(arn, arn)
+    prefix = call.params.get("PathPrefix", "/")
+    return Target(call.world.iam_arn(f"policy{prefix}"), f"policy path {prefix}")
 
 
 def existing(tx: Tx, arn: str) -> Row:
@@ -82,7 +82,9 @@ def _create(tx: Tx, call: Call) -> Answer:
     params = call.params
     name, path = params["PolicyName"], params.get("Path", "/")
     arn = call.world.iam_arn(f"policy{path}{name}")
-    if tx.execute("SELECT 1 FROM policies WHERE name = ?", (name,)).fetchone():
+    # AWS's own policies are another account's: their names are free.
+    same = tx.execute("SELECT arn FROM policies WHERE name = ?", (name,)).fetchall()
+    if any(row["arn"].split(":")[4] != "aws" for row in same):
         raise ServiceError(
             "EntityAlreadyExists",
             f"A policy called {name} already exists. Duplicate names are not allowed.",

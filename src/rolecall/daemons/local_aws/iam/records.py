@@ -164,7 +164,7 @@ def _claimed(tx: Tx, world: World) -> bool:
                 hint="start it with the same --account-id and --region as before, or choose another --state-dir",
             )
         tx.execute("INSERT INTO plane (key, value) VALUES (?, ?) ON CONFLICT (key) DO NOTHING", (key, value))
-    return "account" not in kept
+    return tx.execute("SELECT 1 FROM users").fetchone() is None
 
 
 def _role(row: Row) -> Role:

@@ -61,7 +61,7 @@ def _list(tx: Tx, call: Call) -> Answer:
 
 
 def _keys(tx: Tx, user: str) -> list[Row]:
-    return tx.execute("SELECT * FROM access_keys WHERE user = ? ORDER BY created_at", (user,)).fetchall()
+    return tx.execute("SELECT * FROM access_keys WHERE user = ? ORDER BY created_at, id", (user,)).fetchall()
 
 
 def _shown_key(row: Row) -> dict[str, Any]:

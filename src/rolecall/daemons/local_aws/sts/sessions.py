@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -67,44 +67,53 @@ def mint(
     It lives `spec.duration` seconds, or shorter where the plane was started with a cap. A role tag is
     carried where no session tag has its name. Raises `ServiceError` PackedPolicyTooLarge for too much text in tags.
     """
-    percent = packed_percent(spec.tags)
-    if percent > 100:
-        raise ServiceError(
-            "PackedPolicyTooLarge", f"Packed size of session tags consumes {percent}% of allotted space."
-        )
+    _refuse_packed(spec.tags)
     seconds = min(spec.duration, world.max_session_seconds or spec.duration)
-    expires_at = float(int(now)) + seconds
     secret, token = ids.secret_key(), ids.session_token()
-    access_key_id = ids.unique_id("ASIA")
+    credentials = Credentials(
+        access_key_id=ids.unique_id("ASIA"),
+        secret_access_key=secret,
+        session_token=token,
+        expires_at=float(int(now)) + seconds,
+        account=role.arn.account,
+    )
     named = {key.lower() for key in spec.tags}
     tags = {key: value for key, value in role.tags.items() if key.lower() not in named} | dict(spec.tags)
+    _keep(tx, credentials, role, replace(spec, tags=tags), dict(federated or {}), now)
+    return Minted(credentials, role.arn, role.role_id, spec.name)
+
+
+def _keep(
+    tx: Tx, credentials: Credentials, role: Role, spec: SessionSpec, federated: Mapping[str, str], now: float
+) -> None:
+    """Keep a session, and forget those that have been over for a day."""
     tx.execute("DELETE FROM sessions WHERE expires_at < ?", (now - _KEPT_AFTER_EXPIRY,))
     tx.execute(
         "INSERT INTO sessions (access_key_id, secret, token_digest, role_arn, role_id, name, tags, transitive_keys,"
         " source_identity, federated, issued_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            access_key_id,
-            secret.reveal(),
-            token.digest(),
+            credentials.access_key_id,
+            credentials.secret_access_key.reveal(),
+            credentials.session_token.digest(),
             str(role.arn),
             role.role_id,
             spec.name,
-            _json(tags),
+            _json(spec.tags),
             _json(sorted(spec.transitive_keys)),
             spec.source_identity,
-            _json(dict(federated or {})),
+            _json(federated),
             now,
-            expires_at,
+            credentials.expires_at,
         ),
     )
-    credentials = Credentials(
-        access_key_id=access_key_id,
-        secret_access_key=secret,
-        session_token=token,
-        expires_at=expires_at,
-        account=role.arn.account,
-    )
-    return Minted(credentials, role.arn, role.role_id, spec.name)
+
+
+def _refuse_packed(tags: Mapping[str, str]) -> None:
+    percent = packed_percent(tags)
+    if percent > 100:
+        raise ServiceError(
+            "PackedPolicyTooLarge", f"Packed size of session tags consumes {percent}% of allotted space."
+        )
 
 
 def packed_percent(tags: Mapping[str, str]) -> int:

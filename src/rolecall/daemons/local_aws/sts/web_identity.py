@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from rolecall.core.caller import HoldsToken
 from rolecall.core.grant import Refusal
 from rolecall.core.names import RoleArn
 from rolecall.core.secrets import Secret
@@ -78,17 +79,8 @@ class WebIdentity:
 
 def _act(tx: Tx, call: Call) -> Answer:
     assert isinstance(call.gathered, Gathered)
-    provider, token = call.gathered.provider, Secret(call.params["WebIdentityToken"])
-    try:
-        caller = identify(
-            token,
-            issuer=call.gathered.issuer,
-            client_ids=provider.client_ids,
-            keys=call.gathered.keys,
-            now=call.now,
-        )
-    except BadToken as fault:
-        raise token_error(fault, call.now) from None
+    provider = call.gathered.provider
+    caller = _identified(call, call.gathered)
     spec = wanted_session(call, caller.claims)
     try:
         role_arn = RoleArn.parse(call.params["RoleArn"])
@@ -109,16 +101,27 @@ def _act(tx: Tx, call: Call) -> Answer:
         raise _denied(decision)
     assert role is not None, "a role that does not exist is refused"
     minted = mint(tx, call.world, role, spec, call.now, federated=federated_keys(caller.claims))
-    identity = {"SourceIdentity": spec.source_identity} if spec.source_identity else {}
-    return (
-        minted.answer()
-        | identity
-        | {
-            "Audience": caller.claims.audience,
-            "Provider": provider.arn,
-            "SubjectFromWebIdentityToken": caller.claims.subject,
-        }
-    )
+    return {
+        **minted.answer(),
+        "Audience": caller.claims.audience,
+        "Provider": provider.arn,
+        "SourceIdentity": spec.source_identity,
+        "SubjectFromWebIdentityToken": caller.claims.subject,
+    }
+
+
+def _identified(call: Call, gathered: Gathered) -> HoldsToken:
+    token = Secret(call.params["WebIdentityToken"])
+    try:
+        return identify(
+            token,
+            issuer=gathered.issuer,
+            client_ids=gathered.provider.client_ids,
+            keys=gathered.keys,
+            now=call.now,
+        )
+    except BadToken as fault:
+        raise token_error(fault) from None
 
 
 def unverified_issuer(token: str) -> tuple[str, str | None]:
@@ -158,7 +161,7 @@ def wanted_session(call: Call, claims: VerifiedClaims) -> SessionSpec:
     )
 
 
-def token_error(fault: BadToken, now: float) -> ServiceError:
+def token_error(fault: BadToken) -> ServiceError:
     """Return STS's error for a token that is not believed (landscape.md §1.8)."""
     if fault.reason == "expired":
         return ServiceError("ExpiredTokenException", fault.message)

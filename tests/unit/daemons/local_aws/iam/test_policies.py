@@ -216,6 +216,15 @@ def test_refused(plane: Plane, case: str) -> None:
     assert refusal(plane, operation, **params) == expected
 
 
+def test_names_of_awss_own_policies_are_free(plane: Plane) -> None:
+    """They are another account's: an account may have an AdministratorAccess of its own, beside AWS's."""
+    made = make(plane, PolicyName="AdministratorAccess", Path="/")
+    assert made["Arn"] == f"arn:aws:iam::{ACCOUNT}:policy/AdministratorAccess"
+    assert plane.client("iam").get_policy(PolicyArn=ADMINISTRATOR)["Policy"]["Arn"] == ADMINISTRATOR
+    again = {"PolicyName": "AdministratorAccess", "Path": "/x/", "PolicyDocument": json.dumps(allowing("s3:*"))}
+    assert refusal(plane, "create_policy", **again) == ("EntityAlreadyExists", 409)
+
+
 def test_a_malformed_document_names_its_path(plane: Plane) -> None:
     """The message says where in the document the fault is."""
     with pytest.raises(ClientError) as caught:

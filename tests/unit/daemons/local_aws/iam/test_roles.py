@@ -300,8 +300,31 @@ def test_an_explicit_deny_wins_and_says_so(plane: Plane) -> None:
     )
 
 
-def test_the_node_key_may_not_read_iam(plane: Plane) -> None:
-    """What the agent signs with may call EKS Auth and nothing else."""
-    for call in ("list_roles", "list_open_id_connect_providers", "list_policies", "list_users"):
-        with pytest.raises(ClientError, match="AccessDenied"):
-            getattr(plane.client("iam", plane.node), call)()
+IAM_ARN = f"arn:aws:iam::{ACCOUNT}:"
+DOCUMENT = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:*","Resource":"*"}}'
+WORDS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "CreateRole": ("create_role", {"AssumeRolePolicyDocument": json.dumps(TRUST)}, f"{IAM_ARN}role/carts"),
+    "AttachRolePolicy": ("attach_role_policy", {"PolicyArn": f"{IAM_ARN}policy/p"}, "role carts"),
+    "ListRoles": ("list_roles", {}, f"{IAM_ARN}role/"),
+    "CreatePolicy": ("create_policy", {"PolicyName": "p", "PolicyDocument": DOCUMENT}, "policy p"),
+    "GetPolicy": ("get_policy", {"PolicyArn": f"{IAM_ARN}policy/p"}, f"policy {IAM_ARN}policy/p"),
+    "ListPolicies": ("list_policies", {}, "policy path /"),
+    "ListUsers": ("list_users", {}, f"{IAM_ARN}user/"),
+    "CreateAccessKey": ("create_access_key", {"UserName": "admin"}, "user admin"),
+    "ListOpenIDConnectProviders": ("list_open_id_connect_providers", {}, f"{IAM_ARN}oidc-provider/*"),
+}
+
+
+@pytest.mark.parametrize("action", WORDS)
+def test_the_node_key_may_not_use_iam(plane: Plane, action: str) -> None:
+    """What the agent signs with may call EKS Auth only; IAM names each resource in its own way, as seen at AWS."""
+    operation, params, words = WORDS[action]
+    if "role" in operation and not operation.startswith("list"):
+        params = {"RoleName": "carts"} | params
+    with pytest.raises(ClientError) as caught:
+        getattr(plane.client("iam", plane.node), operation)(**params)
+    assert caught.value.response["Error"]["Code"] == "AccessDenied"
+    assert caught.value.response["Error"]["Message"] == (
+        f"User: {IAM_ARN}user/node is not authorized to perform: iam:{action} on resource: {words} "
+        f"because no identity-based policy allows the iam:{action} action"
+    )
