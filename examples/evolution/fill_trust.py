@@ -1,6 +1,6 @@
 """How many clusters one IRSA role can serve: its trust policy grows by a statement for each, until IAM refuses.
 
-    python examples/evolution/fill_trust.py ROLE
+python examples/evolution/fill_trust.py ROLE
 """
 
 import json

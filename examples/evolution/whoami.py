@@ -1,6 +1,6 @@
 """A program as it runs in a pod: it asks AWS who it is, and tries what its role allows and what it does not.
 
-    rolecall run -n demo-ns -s demo-sa -- python examples/evolution/whoami.py OTHER_ROLE
+rolecall run -n demo-ns -s demo-sa -- python examples/evolution/whoami.py OTHER_ROLE
 """
 
 import sys

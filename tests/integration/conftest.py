@@ -13,7 +13,18 @@ from integration.dev_plane import SETUP, DevPlane
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevPlane]:
     """A plane on which the story is set up: cluster, roles, association, annotation. Nobody changes those."""
-    plane = _plane(tmp_path_factory.mktemp("stage")).start()
+    yield from _set_up(_plane(tmp_path_factory.mktemp("stage")))
+
+
+@pytest.fixture(scope="session")
+def short_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevPlane]:
+    """The same on a plane whose sessions end after 6 s and whose tokens end after 5 s."""
+    flags = ("--max-session-seconds", "6", "--max-token-seconds", "5")
+    yield from _set_up(_plane(tmp_path_factory.mktemp("short"), flags=flags))
+
+
+def _set_up(plane: DevPlane) -> Iterator[DevPlane]:
+    plane.start()
     done = plane.shell(str(SETUP), "all")
     assert done.returncode == 0, done.stderr
     yield plane
