@@ -312,6 +312,14 @@ def test_an_id_that_is_none(laptop: Laptop, name: str) -> None:
     assert refused(laptop, "describe", associationId=name)[:2] == (404, "ResourceNotFoundException")
 
 
+def test_another_arn_with_the_same_id_is_another(laptop: Laptop) -> None:
+    """Region, account, cluster and kind count: an ARN is compared whole."""
+    made = laptop.associate(arn("one"))["associationArn"]
+    for part, other in (("us-west-2", "us-east-1"), (ACCOUNT, "210987654321"), ("/demo/", "/other/"), ("pod", "")):
+        named = made.replace(part, other, 1)
+        assert refused(laptop, "delete", associationId=named)[:2] == (404, "ResourceNotFoundException")
+
+
 @pytest.mark.parametrize("most", ["0", "101", "-1", "ten", ""])
 def test_the_limit_of_a_list(laptop: Laptop, most: str) -> None:
     """maxResults is 1 to 100, and a number."""

@@ -11,6 +11,8 @@ from botocore.exceptions import ClientError, ParamValidationError
 
 from plane_in_process import ACCOUNT, HOST, URL, Keys, Plane
 from rolecall.core.exchange import Reply, Request
+from rolecall.daemons.local_aws.eks.clusters import Clusters
+from rolecall.daemons.local_aws.operations import Call
 from unit.daemons.local_aws.apiserver.laptop import CLUSTER_ROLE, SUBNETS, Laptop, document, fault
 
 
@@ -185,3 +187,29 @@ def test_policies_decide_by_the_clusters_arn(plane: Plane) -> None:
     for denied in (lambda: eks.describe_cluster(name="other"), lambda: eks.delete_cluster(name="demo")):
         with pytest.raises(ClientError, match="AccessDeniedException"):
             denied()
+
+
+def test_a_name_that_is_deleted_and_made_again_at_once_keeps_the_new_issuer(plane: Plane) -> None:
+    """Two calls whose transactions are done may finish in any order: the kept cluster's issuer is the served one."""
+    old = Laptop(plane).eks.describe_cluster(name="demo")["cluster"]["identity"]["oidc"]["issuer"]
+    table = Clusters(plane.issuers, plane.database).operations()
+    params = {"name": "demo", "roleArn": CLUSTER_ROLE, "resourcesVpcConfig": SUBNETS}
+    call = Call(plane.world, Request("POST", "/clusters", HOST), params, None, plane.clock.now(), "r-1")
+
+    async def race() -> str:
+        answers = {}
+        for name in ("DeleteCluster", "CreateCluster"):
+            act = table[name].act
+            assert act is not None
+            answers[name] = await plane.database.run(lambda tx, act=act: act(tx, call))
+        for name in ("CreateCluster", "DeleteCluster"):
+            later = table[name].later
+            assert later is not None
+            await later(call, answers[name])
+        issuer: str = answers["CreateCluster"]["cluster"]["identity"]["oidc"]["issuer"]
+        return issuer
+
+    new = plane.run(race())
+    assert plane.clusters == {new: "demo"}
+    assert get(plane, f"{new}/keys").status == 200
+    assert get(plane, f"{old}/keys").status != 200
