@@ -15,7 +15,6 @@ from rolecall.core.records import Association, ClusterFacts
 from rolecall.errors import BadName, ServiceError
 
 MOST_PER_CLUSTER = 5000
-MOST_TAGS = 50
 _NAMESPACE_RULE = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 
 
@@ -292,9 +291,8 @@ def _refuse_policy(params: Mapping[str, Any]) -> None:
 
 
 def _tags(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags; how many and how long they may be is in AWS's model of the API."""
     tags: dict[str, str] = params.get("tags") or {}
-    if len(tags) > MOST_TAGS:
-        raise _invalid(f"{len(tags)} tags: at most {MOST_TAGS} are allowed.")
     for key in tags:
         if key.lower().startswith("aws:"):
             raise _invalid(f"tag key {key!r}: the prefix aws: is reserved.")

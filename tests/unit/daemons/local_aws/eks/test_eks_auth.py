@@ -90,6 +90,18 @@ def test_the_session_carries_six_transitive_tags(laptop: Laptop) -> None:
     assert set(session["transitiveTagKeys"]) == set(session["tags"])
 
 
+def test_one_role_serves_two_clusters(laptop: Laptop) -> None:
+    """The role stays as it is; each pod's session says which cluster it is of."""
+    other = laptop.cluster("second")["arn"]
+    laptop.associate(f"arn:aws:iam::{ACCOUNT}:role/demo", clusterName="second")
+    token = laptop.token(laptop.pod(cluster="second"), cluster="second")
+    got = assume(laptop, token, cluster="second")
+    tags = laptop.session(got["credentials"]["accessKeyId"])["tags"]
+    assert (tags["eks-cluster-name"], tags["eks-cluster-arn"]) == ("second", other)
+    assert got["assumedRoleUser"]["arn"].startswith(f"arn:aws:sts::{ACCOUNT}:assumed-role/demo/eks-second-")
+    assert code(refused(laptop, token)) == (400, "InvalidTokenException")
+
+
 def test_every_answer_is_a_session_of_its_own(laptop: Laptop) -> None:
     """The session's name changes at every fetch."""
     token = laptop.token(laptop.pod())
