@@ -102,6 +102,7 @@ def test_tag_characters() -> None:
         pytest.param({"aws:x": "v"}, id="reserved"),
         pytest.param({"AWS:x": "v"}, id="reserved-upper-case"),
         pytest.param({"Team": "a", "team": "b"}, id="keys-differ-by-case"),
+        pytest.param({"team": "a", "Team": "b"}, id="keys-differ-by-case-turned"),
         pytest.param({"k\n": "v"}, id="newline-in-key"),
         pytest.param({"k": "v\n"}, id="newline-in-value"),
         pytest.param({"k": "a\tb"}, id="tab"),
