@@ -8,15 +8,13 @@ import pytest
 
 from rolecall.core.credentials import Credentials
 from rolecall.core.grant import Decision, Grant, Hop, Refusal
-from rolecall.core.names import AccountId, ClusterName, Partition, Region, RoleArn
-from rolecall.core.records import ClusterFacts
+from rolecall.core.names import AccountId, ClusterName, RoleArn
 from rolecall.core.secrets import Secret
 from rolecall.core.session import SessionSpec
 from rolecall.core.source import Ask, Issued, Source, decided
 from rolecall.errors import Refused, Upstream
 
 ROLE = RoleArn.parse("arn:aws:iam::123456789012:role/carts-dynamo")
-TARGET = RoleArn.parse("arn:aws:iam::210987654321:role/target")
 SPEC = SessionSpec("session", 900)
 GRANT = Grant((Hop(ROLE, SPEC),), ("association a-1",))
 REFUSAL = Refusal("no-association", "there is none", "create one", ("a", "b"))
@@ -113,23 +111,3 @@ def test_an_ask_does_not_show_its_token() -> None:
     """An ask is logged; its token is not."""
     assert "'token'" not in repr(ASK)
     assert "10.0.0.1" in repr(ASK)
-
-
-@pytest.mark.parametrize(
-    ("hops", "role"),
-    [
-        pytest.param((Hop(ROLE, SPEC),), ROLE, id="one"),
-        pytest.param((Hop(ROLE, SPEC), Hop(TARGET, SPEC)), TARGET, id="target"),
-    ],
-)
-def test_the_role_of_a_grant(hops: tuple[Hop, ...], role: RoleArn) -> None:
-    """The caller ends up with the last hop's role."""
-    assert Grant(hops, ()).role == role
-
-
-@pytest.mark.parametrize(("partition", "region"), [("aws", "us-west-2"), ("aws-cn", "cn-north-1")])
-def test_the_arn_of_a_cluster(partition: str, region: str) -> None:
-    """As EKS writes it (Service Authorization Reference, EKS: cluster), in any partition."""
-    account = AccountId("123456789012")
-    facts = ClusterFacts(ClusterName("demo"), Partition(partition), Region(region), account, "https://issuer.test")
-    assert facts.arn == f"arn:{partition}:eks:{region}:123456789012:cluster/demo"
