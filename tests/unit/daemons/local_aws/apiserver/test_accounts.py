@@ -35,10 +35,10 @@ def test_annotations_are_set_and_removed_one_by_one(laptop: Laptop) -> None:
     assert laptop.told("GET", CARTS)["annotations"] == {ROLE_ARN: ""}
 
 
-def test_an_account_that_nobody_touched_answers(laptop: Laptop) -> None:
+def test_an_account_that_nobody_touched_answers(refusing: Laptop) -> None:
     """With nothing, and asking makes nothing."""
-    before = laptop.plane.tables()
-    assert laptop.told("GET", CARTS) == {
+    before = refusing.plane.tables()
+    assert refusing.told("GET", CARTS) == {
         "cluster": "demo",
         "namespace": "carts",
         "name": "carts",
@@ -46,7 +46,7 @@ def test_an_account_that_nobody_touched_answers(laptop: Laptop) -> None:
         "annotations": {},
         "association": None,
     }
-    assert laptop.plane.tables() == before
+    assert refusing.plane.tables() == before
 
 
 def test_an_account_shows_its_association(laptop: Laptop) -> None:
@@ -119,11 +119,11 @@ def test_illegal_keys_are_refused_whole(laptop: Laptop, key: str, legal: bool) -
     "body",
     [{}, {"annotations": []}, {"annotations": {"a": 1}}, {"annotations": None}, {"annotations": {}, "labels": {}}],
 )
-def test_unreadable_changes_write_nothing(laptop: Laptop, body: dict[str, object]) -> None:
+def test_unreadable_changes_write_nothing(refusing: Laptop, body: dict[str, object]) -> None:
     """400."""
-    before = laptop.plane.tables()
-    assert fault(laptop.ask("PUT", CARTS, body)) == (400, "InvalidParameterException")
-    assert laptop.plane.tables() == before
+    before = refusing.plane.tables()
+    assert fault(refusing.ask("PUT", CARTS, body)) == (400, "InvalidParameterException")
+    assert refusing.plane.tables() == before
 
 
 def test_annotations_are_bounded(laptop: Laptop) -> None:

@@ -94,9 +94,9 @@ def test_a_second_admin_key_works_and_an_inactive_one_does_not(laptop: Laptop) -
         ("POST", f"/clusters/{CLUSTER}/pods/nothing/heartbeat", (404, "ResourceNotFoundException")),
     ],
 )
-def test_what_is_not_there(laptop: Laptop, method: str, path: str, wanted: tuple[int, str]) -> None:
+def test_what_is_not_there(refusing: Laptop, method: str, path: str, wanted: tuple[int, str]) -> None:
     """A JSON error of the right status."""
-    assert fault(laptop.ask(method, path)) == wanted
+    assert fault(refusing.ask(method, path)) == wanted
 
 
 def test_clusters_are_told_with_their_issuers(laptop: Laptop) -> None:

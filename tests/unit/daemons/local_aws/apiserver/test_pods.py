@@ -97,8 +97,8 @@ def test_old_pods_are_forgotten(laptop: Laptop) -> None:
     [{}, {"namespace": "a"}, {"namespace": "A", "serviceAccount": "b"}, {"namespace": "a", "serviceAccount": "b/"},
      {"namespace": "a", "serviceAccount": "b", "name": "mine"}],
 )  # fmt: skip
-def test_illegal_pods_write_nothing(laptop: Laptop, body: dict[str, str]) -> None:
+def test_illegal_pods_write_nothing(refusing: Laptop, body: dict[str, str]) -> None:
     """400; nobody chooses a pod's name."""
-    before = laptop.plane.tables()
-    assert fault(laptop.ask("POST", PODS, body)) == (400, "InvalidParameterException")
-    assert laptop.plane.tables() == before
+    before = refusing.plane.tables()
+    assert fault(refusing.ask("POST", PODS, body)) == (400, "InvalidParameterException")
+    assert refusing.plane.tables() == before

@@ -150,13 +150,13 @@ BAD = {
 
 
 @pytest.mark.parametrize(("body", "code"), BAD.values(), ids=BAD)
-def test_unreadable_requests_write_nothing(laptop: Laptop, body: bytes, code: str) -> None:
+def test_unreadable_requests_write_nothing(refusing: Laptop, body: bytes, code: str) -> None:
     """400, and no service account appears."""
-    before = laptop.plane.tables()
-    assert fault(laptop.ask("POST", f"/clusters/{CLUSTER}/tokens", raw=body)) == (400, code)
-    assert laptop.plane.tables() == before
+    before = refusing.plane.tables()
+    assert fault(refusing.ask("POST", f"/clusters/{CLUSTER}/tokens", raw=body)) == (400, code)
+    assert refusing.plane.tables() == before
 
 
-def test_an_unknown_cluster_has_no_tokens(laptop: Laptop) -> None:
+def test_an_unknown_cluster_has_no_tokens(refusing: Laptop) -> None:
     """404."""
-    assert fault(laptop.ask("POST", "/clusters/nowhere/tokens", asked())) == (404, "ResourceNotFoundException")
+    assert fault(refusing.ask("POST", "/clusters/nowhere/tokens", asked())) == (404, "ResourceNotFoundException")

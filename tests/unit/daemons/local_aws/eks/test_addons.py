@@ -76,10 +76,10 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("operation", "params", "status", "code"), REFUSED.values(), ids=REFUSED)
-def test_refusals(laptop: Laptop, operation: str, params: dict[str, object], status: int, code: str) -> None:
+def test_refusals(refusing: Laptop, operation: str, params: dict[str, object], status: int, code: str) -> None:
     """AWS's codes, and nothing is written."""
     with pytest.raises(ClientError) as caught:
-        getattr(laptop.eks, operation)(**params)
+        getattr(refusing.eks, operation)(**params)
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
     assert caught.value.response["Error"]["Code"] == code
-    assert laptop.plane.tables()["addons"] == []
+    assert refusing.plane.tables()["addons"] == []

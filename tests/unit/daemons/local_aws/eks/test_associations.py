@@ -238,14 +238,14 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("params", "says"), INVALID.values(), ids=INVALID)
-def test_what_cannot_be_created(laptop: Laptop, params: dict[str, Any], says: str) -> None:
+def test_what_cannot_be_created(refusing: Laptop, params: dict[str, Any], says: str) -> None:
     """InvalidParameterException 400 that names the fault; nothing is written."""
-    status, code, message = refused(laptop, "create", **params)
+    status, code, message = refused(refusing, "create", **params)
     assert (status, code) == (400, "InvalidParameterException")
     assert says in message
 
 
-def test_an_unknown_cluster(laptop: Laptop) -> None:
+def test_an_unknown_cluster(refusing: Laptop) -> None:
     """404 from all five."""
     missing = (404, "ResourceNotFoundException", "No cluster found for name: nowhere.")
     for operation, params in (
@@ -254,9 +254,9 @@ def test_an_unknown_cluster(laptop: Laptop) -> None:
         ("update", {"associationId": "a-1", "disableSessionTags": True}),
         ("delete", {"associationId": "a-1"}),
     ):
-        assert refused(laptop, operation, **(params | {"clusterName": "nowhere"})) == missing
+        assert refused(refusing, operation, **(params | {"clusterName": "nowhere"})) == missing
     with pytest.raises(ClientError, match="No cluster found for name: nowhere"):
-        laptop.eks.list_pod_identity_associations(clusterName="nowhere")
+        refusing.eks.list_pod_identity_associations(clusterName="nowhere")
 
 
 TRUSTS: dict[str, tuple[dict[str, Any], bool]] = {
@@ -307,9 +307,9 @@ def test_what_cannot_be_updated(laptop: Laptop) -> None:
 @pytest.mark.parametrize(
     "name", ["a-", "a-0000000000000000x", "%", "..", "arn:aws:eks:us-west-2:1:podidentityassociation/demo/a"]
 )
-def test_an_id_that_is_none(laptop: Laptop, name: str) -> None:
+def test_an_id_that_is_none(refusing: Laptop, name: str) -> None:
     """404, whatever it looks like."""
-    assert refused(laptop, "describe", associationId=name)[:2] == (404, "ResourceNotFoundException")
+    assert refused(refusing, "describe", associationId=name)[:2] == (404, "ResourceNotFoundException")
 
 
 def test_another_arn_with_the_same_id_is_another(laptop: Laptop) -> None:
@@ -321,10 +321,10 @@ def test_another_arn_with_the_same_id_is_another(laptop: Laptop) -> None:
 
 
 @pytest.mark.parametrize("most", ["0", "101", "-1", "ten", ""])
-def test_the_limit_of_a_list(laptop: Laptop, most: str) -> None:
+def test_the_limit_of_a_list(refusing: Laptop, most: str) -> None:
     """maxResults is 1 to 100, and a number."""
     target = f"/clusters/{CLUSTER}/pod-identity-associations?maxResults={most}"
-    assert fault(laptop.plane.call(laptop.plane.signed("GET", target, service="eks"))) == (
+    assert fault(refusing.plane.call(refusing.plane.signed("GET", target, service="eks"))) == (
         400,
         "InvalidParameterException",
     )

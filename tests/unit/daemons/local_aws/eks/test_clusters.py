@@ -121,10 +121,10 @@ def test_a_deleted_cluster_takes_everything_with_it(plane: Plane) -> None:
 
 
 @pytest.mark.parametrize("operation", ["describe_cluster", "delete_cluster"])
-def test_an_unknown_cluster(plane: Plane, operation: str) -> None:
+def test_an_unknown_cluster(refusing: Laptop, operation: str) -> None:
     """404 in AWS's words."""
     with pytest.raises(ClientError) as caught:
-        getattr(plane.client("eks"), operation)(name="nowhere")
+        getattr(refusing.eks, operation)(name="nowhere")
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 404
     assert caught.value.response["Error"] == {
         "Code": "ResourceNotFoundException",
@@ -133,15 +133,15 @@ def test_an_unknown_cluster(plane: Plane, operation: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["-a", "a b", "a/b", "ä", "a" * 101])
-def test_illegal_names_write_nothing(plane: Plane, name: str) -> None:
+def test_illegal_names_write_nothing(refusing: Laptop, name: str) -> None:
     """The model's pattern and length; botocore leaves the pattern to the server."""
-    eks = plane.client("eks")
+    eks = refusing.eks
     with pytest.raises((ClientError, ParamValidationError)) as caught:
         eks.create_cluster(name=name, roleArn=CLUSTER_ROLE, resourcesVpcConfig=SUBNETS)
     if isinstance(caught.value, ClientError):
         assert caught.value.response["Error"]["Code"] == "InvalidParameterException"
         assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
-    assert plane.tables()["clusters"] == []
+    assert [row[0] for row in refusing.plane.tables()["clusters"]] == ["demo"]
 
 
 BODIES = {
@@ -149,26 +149,26 @@ BODIES = {
     "not JSON": b"name=demo",
     "a list": b"[]",
     "a number for a name": b'{"name": 1, "roleArn": "r", "resourcesVpcConfig": {}}',
-    "no role": b'{"name": "demo", "resourcesVpcConfig": {}}',
-    "a list for a structure": b'{"name": "demo", "roleArn": "r", "resourcesVpcConfig": []}',
-    "tags that are no texts": b'{"name": "demo", "roleArn": "r", "resourcesVpcConfig": {}, "tags": {"a": 1}}',
+    "no role": b'{"name": "new", "resourcesVpcConfig": {}}',
+    "a list for a structure": b'{"name": "new", "roleArn": "r", "resourcesVpcConfig": []}',
+    "tags that are no texts": b'{"name": "new", "roleArn": "r", "resourcesVpcConfig": {}, "tags": {"a": 1}}',
     "deep": b'{"name":' + b"[" * 50_000,
 }
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_unreadable_requests_write_nothing(plane: Plane, body: bytes) -> None:
+def test_unreadable_requests_write_nothing(refusing: Laptop, body: bytes) -> None:
     """A JSON error of 400, and no cluster."""
-    status, code = fault(plane.call(plane.signed("POST", "/clusters", body, service="eks")))
+    status, code = fault(refusing.plane.call(refusing.plane.signed("POST", "/clusters", body, service="eks")))
     assert status == 400
     assert code in ("InvalidParameterException", "InvalidRequestException")
-    assert plane.tables()["clusters"] == []
+    assert [row[0] for row in refusing.plane.tables()["clusters"]] == ["demo"]
 
 
-def test_operations_that_are_not_offered_say_so(plane: Plane) -> None:
+def test_operations_that_are_not_offered_say_so(refusing: Laptop) -> None:
     """501 with the operation's name, as JSON: never HTML, never a lie."""
     with pytest.raises(ClientError) as caught:
-        plane.client("eks").list_nodegroups(clusterName="demo")
+        refusing.eks.list_nodegroups(clusterName="demo")
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
     assert "eks:ListNodegroups" in caught.value.response["Error"]["Message"]
 
