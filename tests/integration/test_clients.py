@@ -41,7 +41,7 @@ def test_javascript(stage: DevPlane, way: str) -> None:
     assert f"the role {other}: AccessDenied" in done.stdout
 
 
-def test_common_runtime(stage: DevPlane) -> None:
+def test_awscrt(stage: DevPlane) -> None:
     """awscrt by the agent (its STS provider insists on TLS): the key is one of the pod's role."""
     done = stage.run_as("demo-ns", "demo-sa", sys.executable, str(CLIENTS / "whoami_crt.py"))
     assert done.returncode == 0, done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 
 from rolecall.errors import Misconfigured
@@ -33,3 +34,12 @@ def shown_address(listener: socket.socket) -> str:
     """Return ``host:port`` of a bound socket, with brackets around IPv6."""
     host, port = listener.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def own_url(listener: socket.socket) -> str:
+    """Return the URL by which this machine reaches a listener, also one on every address."""
+    address = shown_address(listener)
+    host, _, port = address.rpartition(":")
+    if ipaddress.ip_address(host.strip("[]")).is_unspecified:
+        host = "[::1]" if ":" in host else "127.0.0.1"
+    return f"http://{host}:{port}"

@@ -80,7 +80,7 @@ async def build(
         "rolecall": ApiserverFace(issuers, node_uid=entropy.uuid4()),
     }
     return Front(
-        guard=Guard(config.allow_hosts),
+        guard=Guard((*config.allow_hosts, world.url.removeprefix("http://").rpartition(":")[0])),
         faces=faces,
         open_pages=open_pages,
         database=database,

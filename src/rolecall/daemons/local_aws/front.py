@@ -52,6 +52,10 @@ class _Trace:
         return self.write_error(error, self.request_id)
 
 
+LONGEST_READ = 1024 * 1024
+"""Bytes of a body that are read at all; the guard lets far fewer through."""
+
+
 class Front:
     """Answers every request of the plane's port."""
 

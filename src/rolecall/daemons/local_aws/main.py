@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 from collections.abc import Callable
 
 from rolecall import __version__
 from rolecall.daemons.local_aws.agent_child import AgentChild
-from rolecall.daemons.local_aws.build import Readiness, build, world_of
+from rolecall.daemons.local_aws.build import Readiness
 from rolecall.daemons.local_aws.config import PlaneConfig
-from rolecall.daemons.local_aws.iam.records import active_key, bootstrap
-from rolecall.daemons.local_aws.issuers import Issuers
-from rolecall.daemons.local_aws.schema import MIGRATIONS
-from rolecall.daemons.local_aws.state_files import write_state_files
+from rolecall.daemons.local_aws.front import LONGEST_READ
+from rolecall.daemons.local_aws.opening import open_front
 from rolecall.daemons.runner import keep_files_private, stop_on_signals
 from rolecall.edges.asgi import application
 from rolecall.edges.clock import SystemClock
 from rolecall.edges.log_file import log_to_file
 from rolecall.edges.run_dir import sweep
-from rolecall.edges.sockets import bind_tcp, shown_address
-from rolecall.edges.state_dir import Running, StateDir, write_private
+from rolecall.edges.sockets import bind_tcp, own_url
+from rolecall.edges.state_dir import Running, StateDir
 from rolecall.edges.store.sqlite import Database
 from rolecall.edges.web_server import serve
-
-LONGEST_BODY = 1024 * 1024
 
 
 def run(config: PlaneConfig, *, started: Callable[[], None], announce: Callable[[Running], None]) -> int:
     """Serve until SIGINT or SIGTERM; return the exit code.
 
-    `started` is called once the state directory is ours and the log is open, `announce` once everything serves.
-    Raises `Misconfigured` (a busy port, a state directory that
-    cannot be used) and `StateTaken` before anything has been changed.
+    `started` is called once state directory and log are ours, `announce` once everything serves. Raises
+    `Misconfigured` (a busy port, a state that cannot be used) and `StateTaken`.
     """
     keep_files_private()
     state = StateDir(config.state_dir)
@@ -48,22 +42,14 @@ def run(config: PlaneConfig, *, started: Callable[[], None], announce: Callable[
 async def _serve(config: PlaneConfig, state: StateDir, announce: Callable[[Running], None]) -> int:
     stop = stop_on_signals()
     listener = bind_tcp(config.listen_host, config.listen_port, flag="--listen")
-    url = f"http://{shown_address(listener)}"
-    world, clock, readiness = world_of(config, url), SystemClock(), Readiness()
-    database = Database(state.database)
+    url, readiness, database = own_url(listener), Readiness(), Database(state.database)
+    serving = asyncio.Event()
     try:
-        await database.open(MIGRATIONS)
-        await database.run(lambda tx: bootstrap(tx, world, clock.now()))
-        issuers = Issuers(functools.partial(_write_clusters, state))
-        front = await build(config, world, database, issuers, clock, readiness)
-        admin = await database.run(lambda tx: active_key(tx, "admin"))
-        node = await database.run(lambda tx: active_key(tx, "node"))
-        write_state_files(state, world, admin=admin, node=node)
-        app = application(front.answer, longest_body=LONGEST_BODY)
-        started = asyncio.Event()
-        web = asyncio.create_task(serve(app, listener, stop, started), name="plane.web")
-        await started.wait()
+        front = await open_front(config, state, database, url, SystemClock(), readiness)
+        app = application(front.answer, longest_body=LONGEST_READ)
+        web = asyncio.create_task(serve(app, listener, stop, serving), name="plane.web")
         agent = AgentChild(config, state, url)
+        await serving.wait()
         try:
             agent_url = await agent.start()
             running = Running(os.getpid(), url, agent_url, str(config.region), str(config.account), __version__)
@@ -83,7 +69,7 @@ async def _serve(config: PlaneConfig, state: StateDir, announce: Callable[[Runni
 
 
 async def _until_stopped(stop: asyncio.Event, web: asyncio.Task[None], agent: AgentChild) -> int:
-    """Wait for the signal, or for something that should not have ended; the agent's end is told to the operator."""
+    """Wait for the signal, or for what should not have ended; the agent's end is told to the operator."""
     stopping = asyncio.create_task(stop.wait(), name="plane.stop")
     ended = asyncio.create_task(agent.wait(), name="plane.agent")
     await asyncio.wait({stopping, web, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -92,9 +78,3 @@ async def _until_stopped(stop: asyncio.Event, web: asyncio.Task[None], agent: Ag
         ended.cancel()
         return 0
     return agent.report_end() if ended.done() else 1
-
-
-def _write_clusters(state: StateDir, clusters: dict[str, str]) -> None:
-    import json
-
-    write_private(state.clusters, json.dumps(clusters).encode())

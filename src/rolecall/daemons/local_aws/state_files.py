@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Mapping
 
 from rolecall.core.secrets import Secret
 from rolecall.daemons.local_aws.operations import World
@@ -36,6 +38,11 @@ def write_state_files(state: StateDir, world: World, *, admin: Key, node: Key) -
     lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
     lines.append(f"unset {' '.join(CLEARED)}")
     write_private(state.env, ("\n".join(lines) + "\n").encode())
+
+
+def write_clusters(state: StateDir, clusters: Mapping[str, str]) -> None:
+    """Write issuer → cluster name, by which the agent knows whom to ask about a token."""
+    write_private(state.clusters, json.dumps(dict(clusters)).encode())
 
 
 def shell_environment(state: StateDir, *, url: str, region: str) -> dict[str, str]:

@@ -1,0 +1,76 @@
+"""The reference names every command and every flag, and nothing that is not there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from rolecall.cli.main import cli
+from rolecall.daemons.agent.config import _parser
+from rolecall.daemons.local_aws import iam
+
+REFERENCE = Path(__file__).resolve().parents[3] / "docs" / "reference"
+
+
+def commands(group: click.Group, path: str = "rolecall") -> Iterator[tuple[str, click.Command]]:
+    """Yield every command with its words."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}", command
+
+
+def test_every_command_and_flag_is_there() -> None:
+    """A flag that is not documented does not exist for the operator who needs it."""
+    text = (REFERENCE / "command-line.md").read_text()
+    for words, command in commands(cli):
+        _, noun, *verb = words.split()
+        assert f"rolecall {noun}" in text, words
+        assert not verb or f"| `{verb[0]}` |" in text, words
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and "--output" not in parameter.opts:
+                assert f"`{parameter.opts[-1]}`" in text or f"`{parameter.opts[0]}`" in text, (words, parameter.opts)
+
+
+def test_no_flag_is_made_up() -> None:
+    """What the reference names is taken by some command."""
+    known = {
+        flag
+        for _, command in commands(cli)
+        for parameter in command.params
+        for flag in (*parameter.opts, *parameter.secondary_opts)
+    }
+    named = set(re.findall(r"`(--[a-z-]+)`", (REFERENCE / "command-line.md").read_text()))
+    assert named - known <= {"--help"}
+
+
+def test_every_command_teaches_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    """--help of each says what it does, and of each option what it means."""
+    for words, command in commands(cli):
+        assert command.help or words == "rolecall agent", words
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, (words, parameter.opts)
+
+
+def test_the_agents_flags_are_there() -> None:
+    """Those of its own parser, in the agent's reference."""
+    text = (REFERENCE / "agent.md").read_text()
+    for action in _parser()._actions:
+        for flag in action.option_strings:
+            if flag not in {"-h", "--help", "--exit-with-stdin"}:
+                assert f"`{flag}`" in text, flag
+
+
+def test_every_iam_operation_is_there() -> None:
+    """The plane's page lists what the plane's table has."""
+    text = (REFERENCE / "identity-plane.md").read_text()
+    assert [name for name in iam.OPERATIONS if not re.search(rf"\b{name}\b", text)] == []
