@@ -26,8 +26,7 @@ from rolecall.edges.web_server import serve
 def run(config: PlaneConfig, *, started: Callable[[], None], announce: Callable[[Running], None]) -> int:
     """Serve until SIGINT or SIGTERM; return the exit code.
 
-    `started` is called once state directory and log are ours, `announce` once everything serves. Raises
-    `Misconfigured` (a busy port, a state that cannot be used) and `StateTaken`.
+    `started` is called once the log is open, `announce` once everything serves. Raises `Misconfigured`, `StateTaken`.
     """
     keep_files_private()
     state = StateDir(config.state_dir)
