@@ -35,11 +35,19 @@ class Facts:
 def decide(facts: Facts) -> Decision:
     """Return the grant, or the refusal with its reason word.
 
-    ``no-such-role``, ``trust-mismatch`` (sub, aud, Federated or Action), ``no-tag-session``,
-    ``no-set-source-identity``: STS tells a stranger none of these apart; the operator sees them. ``too-long``
-    comes last, for whoever the role trusts.
+    ``role-not-in-token``: the issuer lets the holder assume other roles only. ``no-such-role``,
+    ``trust-mismatch`` (sub, aud, Federated or Action), ``no-tag-session``, ``no-set-source-identity``: STS
+    tells a stranger none of these apart; the operator sees them. ``too-long`` comes last, for whoever the role
+    trusts.
     """
     claims = facts.caller.claims
+    if claims.authorized_roles is not None and str(facts.role) not in claims.authorized_roles:
+        named = ", ".join(claims.authorized_roles) or "none"
+        return Refusal(
+            "role-not-in-token",
+            f"the token may not be used for {facts.role}: it names the roles that it is for",
+            f"have its issuer name this role too; it names {named}",
+        )
     if facts.trust is None:
         return Refusal("no-such-role", f"role {facts.role} does not exist", "check the role-arn annotation")
     context = trust_context(facts)
@@ -53,7 +61,7 @@ def decide(facts: Facts) -> Decision:
     for action, reason in actions:
         outcome = trust_verdict(facts.trust, action, requester, context)
         if outcome.verdict is not Verdict.ALLOW:
-            near = tuple(str(miss) for miss in outcome.near)
+            near = tuple(miss.sentence for miss in outcome.near)
             return Refusal(
                 reason,
                 f"the trust policy of {facts.role} does not allow {action} to {claims.subject}",
@@ -84,16 +92,15 @@ def web_identity(provider_arn: str, claims: VerifiedClaims) -> Requester:
 def trust_context(facts: Facts) -> RequestContext:
     """Return the condition keys of the request (landscape.md §1.5-1.6)."""
     claims = facts.caller.claims
-    by_idp = claims.authorized_roles
-    listed = {} if by_idp is None else {"sts:RoleAuthorizedByIdp": str(str(facts.role) in by_idp).lower()}
+    listed = claims.authorized_roles is not None and str(facts.role) in claims.authorized_roles
     return session_keys(facts.session) | RequestContext.of(
         {
             **federated_keys(claims),
-            **listed,
             "aws:FederatedProvider": facts.provider_arn,
             "aws:PrincipalAccount": facts.provider_arn.split(":")[4],
             "aws:PrincipalType": "User",
             "aws:userid": facts.provider_arn,
+            "sts:RoleAuthorizedByIdp": str(listed).lower(),
         }
     )
 

@@ -31,7 +31,9 @@ _NO_KEY = (
     "Couldn't retrieve verification key from your identity provider,  please reference "
     "AssumeRoleWithWebIdentity documentation for requirements"
 )
-_UNREADABLE = frozenset({"empty", "too-long", "not-a-jws", "bad-base64", "bad-json", "unsigned", "bad-algorithm"})
+_UNREADABLE = frozenset(
+    {"empty", "too-long", "not-a-jws", "bad-base64", "bad-json", "bad-header", "unsigned", "bad-algorithm"}
+)
 
 FetchKeys = Callable[[str, str | None], Awaitable[Keyset]]
 """(issuer URL, key id) → the issuer's keys; raises `Upstream`. Called for registered issuers only."""
@@ -187,6 +189,9 @@ def _denied(refusal: Refusal) -> ServiceError:
             "ValidationError",
             "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
         )
+    if refusal.reason == "role-not-in-token":
+        return _invalid(refusal.sentence)
     actions = {"no-tag-session": "sts:TagSession", "no-set-source-identity": "sts:SetSourceIdentity"}
     action = actions.get(refusal.reason, "sts:AssumeRoleWithWebIdentity")
-    return ServiceError("AccessDenied", f"Not authorized to perform {action}", status=403, hint=refusal.sentence)
+    why = "; ".join((refusal.sentence, *refusal.because))
+    return ServiceError("AccessDenied", f"Not authorized to perform {action}", status=403, hint=why)
