@@ -132,13 +132,16 @@ def _show_refusals() -> None:
 
 
 class Refusals(logging.Handler):
-    """Shows a person what the plane refused, and why: one line each on stderr."""
+    """Shows a person what the plane refused, and why, on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a refused call; other events are for the log file."""
         fields = getattr(record, "fields", {})
         if record.getMessage() != "plane.answered" or int(fields.get("status", 0)) < 400:
             return
-        why = fields.get("why", "")
         at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        click.echo(f"{at}  {fields.get('operation')}  {fields.get('status')}  {fields.get('caller')}  {why}", err=True)
+        who = str(fields.get("caller", "-")).rpartition(":")[2]
+        lines = f"{at}  {fields.get('operation')}  {fields.get('code')}  {who}", f"    {fields.get('why')}"
+        for line in lines:
+            # Parts of it may be a client's own words: they must not steer the terminal.
+            click.echo("".join(letter if letter.isprintable() else "?" for letter in line), err=True)

@@ -12,48 +12,56 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
-_TOO_LARGE = Reply(413, b"the body is larger than is accepted here\n", (("content-type", "text/plain; charset=utf-8"),))
+Answer = Callable[[Request, bool], Awaitable[Reply]]
+"""Answers a request; True says that its body was too long, is left out, and has to be refused."""
+
+# A connection that is closed with bytes unread is reset, and its client may never see the answer.
+_THROWN_AWAY = 8 * 1024 * 1024
 
 
-def application(answer: Callable[[Request], Awaitable[Reply]], *, longest_body: int) -> Application:
-    """Return an ASGI application that reads at most `longest_body` bytes, then asks `answer`.
+def application(answer: Answer, *, longest_body: int) -> Application:
+    """Return an ASGI application that reads at most `longest_body` bytes of a body, then asks `answer`.
 
-    A longer body is answered 413 without being read to its end.
+    Of a longer one some more is read and thrown away, so that its sender can hear the answer; then the
+    connection is closed.
     """
 
     async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        body = await _body(receive, longest_body)
-        if body is None:
-            await _send(_TOO_LARGE, send, close=True)
+        try:
+            body = await _body(receive, longest_body)
+        except ConnectionError:
             return
         raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         query: bytes = scope.get("query_string", b"")
         target = raw_path + (b"?" + query if query else b"")
         headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
         client = scope.get("client")
-        request = Request(scope["method"], target.decode("latin-1"), headers, body, client[0] if client else "")
-        await _send(await answer(request), send)
+        peer = client[0] if client else ""
+        request = Request(scope["method"], target.decode("latin-1"), headers, body or b"", peer)
+        await _send(await answer(request, body is None), send, close=body is None)
 
     return app
 
 
 async def _body(receive: Receive, longest: int) -> bytes | None:
-    """Return the whole body, or None for one that is too long or whose client went away."""
+    """Return the whole body, or None for one that is too long; raises `ConnectionError` for a client that left."""
     parts: list[bytes] = []
     size = 0
-    while True:
+    while size <= longest + _THROWN_AWAY:
         message = await receive()
         if message["type"] != "http.request":
-            return None
+            raise ConnectionAbortedError
         part = message.get("body", b"")
         size += len(part)
         if size > longest:
-            return None
-        parts.append(part)
+            parts.clear()
+        else:
+            parts.append(part)
         if not message.get("more_body"):
-            return b"".join(parts)
+            return b"".join(parts) if size <= longest else None
+    return None
 
 
 async def _send(reply: Reply, send: Send, *, close: bool = False) -> None:

@@ -47,13 +47,9 @@ class _Trace:
     why: str = ""
 
     def failed(self, error: ServiceError) -> Reply:
-        """Return the reply for an error; its hint is for the log only."""
-        self.code, self.why = error.code, error.hint
+        """Return the reply for an error. Its hint, where it has one, is the reason that a client is not told."""
+        self.code, self.why = error.code, error.hint or error.message
         return self.write_error(error, self.request_id)
-
-
-LONGEST_READ = 1024 * 1024
-"""Bytes of a body that are read at all; the guard lets far fewer through."""
 
 
 class Front:
@@ -76,12 +72,15 @@ class Front:
         self._clock = clock
         self._world = world
 
-    async def answer(self, request: Request) -> Reply:
-        """Return the reply to any request, always with a request id; never raises for what a client sent."""
+    async def answer(self, request: Request, too_long: bool = False) -> Reply:
+        """Return the reply to any request, always with a request id; never raises for what a client sent.
+
+        `too_long` says that its body was longer than `guard.LONGEST_BODY`, and was left out.
+        """
         trace = _Trace(entropy.uuid4(), _error_writer(request))
         started = self._clock.monotonic()
         try:
-            refused = self._guard.refuse(request)
+            refused = self._guard.refuse(request, too_long=too_long)
             if refused is not None:
                 raise refused
             page = self._open_pages(request)

@@ -22,7 +22,7 @@ class Guard:
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(name.lower() for name in ("127.0.0.1", "localhost", "[::1]", *names))
 
-    def refuse(self, request: Request) -> ServiceError | None:
+    def refuse(self, request: Request, *, too_long: bool = False) -> ServiceError | None:
         """Return the refusal, or None for a request that may go on.
 
         400 without exactly one `Host`, 421 for one that is not ours, 403 for anything a web page sent, 413 for a
@@ -40,7 +40,7 @@ class Guard:
         sites = set(request.header_values("sec-fetch-site"))
         if request.header("origin") is not None or sites - {"none"}:
             return ServiceError("AccessDenied", "web pages may not use this endpoint", status=403)
-        if len(request.body) > LONGEST_BODY:
+        if too_long or len(request.body) > LONGEST_BODY:
             return ServiceError(
                 "RequestEntityTooLarge", "the body is larger than that of any AWS identity call", status=413
             )

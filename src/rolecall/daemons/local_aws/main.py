@@ -10,7 +10,7 @@ from rolecall import __version__
 from rolecall.daemons.local_aws.agent_child import AgentChild
 from rolecall.daemons.local_aws.build import Readiness
 from rolecall.daemons.local_aws.config import PlaneConfig
-from rolecall.daemons.local_aws.front import LONGEST_READ
+from rolecall.daemons.local_aws.guard import LONGEST_BODY
 from rolecall.daemons.local_aws.opening import open_front
 from rolecall.daemons.runner import keep_files_private, stop_on_signals
 from rolecall.edges.asgi import application
@@ -45,7 +45,7 @@ async def _serve(config: PlaneConfig, state: StateDir, announce: Callable[[Runni
     serving = asyncio.Event()
     try:
         front = await open_front(config, state, database, url, SystemClock(), readiness)
-        app = application(front.answer, longest_body=LONGEST_READ)
+        app = application(front.answer, longest_body=LONGEST_BODY)
         web = asyncio.create_task(serve(app, listener, stop, serving), name="plane.web")
         agent = AgentChild(config, state, url)
         await serving.wait()
