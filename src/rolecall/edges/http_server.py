@@ -1,6 +1,7 @@
 """A small HTTP/1.1 server for the agent's doors: httptools parses, every size and wait is bounded.
 
-One request at a time on a connection; requests that come early wait their turn (RFC 9112 §9.3.2).
+One request at a time on a connection; requests that come early wait their turn, and so does what cannot be
+read (RFC 9112 §9.3.2). A client that does not read its answers is not read from either, and is cut off when idle.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import socket
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -23,29 +25,45 @@ from rolecall.edges.telemetry import Log
 Handler = Callable[[Request], Reply | Awaitable[Reply]]
 _TEXT = (("content-type", "text/plain; charset=utf-8"), ("x-content-type-options", "nosniff"))
 _ONCE = frozenset({"host", "content-length", "authorization", "transfer-encoding"})
+_MOST_WAITING = 128  # requests of one connection that came before their turn
+_MOST_TURNED_AWAY = 64  # connections over the limit that are told so; the others are cut off
 
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """Bounds of one listener: bytes of head and body, seconds of idleness, connections at once."""
+    """Bounds of one listener.
+
+    Bytes and fields of a head, bytes of a body; seconds for a request to arrive, for an answer to be read, and
+    between the two; seconds that a refused client may go on sending before it is cut off; connections at once.
+    """
 
     head: int = 128 * 1024
+    fields: int = 128
     body: int = 64 * 1024
     idle: float = 30.0
+    linger: float = 1.0
     connections: int = 2048
 
 
-class _TooLarge(Exception):
-    def __init__(self, status: int) -> None:
-        self.status = status
+class _Unreadable(Exception):
+    """What was sent is refused with this status; nothing after it can be read."""
+
+    def __init__(self, status: int, detail: str = "") -> None:
+        super().__init__(detail)
+        self.status, self.detail = status, detail
 
 
 class HttpServer:
-    """A listener and its connections."""
+    """A listener and its connections.
+
+    A handler is given a `Request` whose header names are lower-case, and returns a `Reply` or a wait for one.
+    What it raises is answered with 500, and logged without its message.
+    """
 
     def __init__(self, handler: Handler, *, clock: Clock, limits: ServerLimits, log: Log) -> None:
         self.handler, self.clock, self.limits, self.log = handler, clock, limits, log
         self.connections: set[_Connection] = set()
+        self.turned_away: set[_Connection] = set()
         self._server: asyncio.Server | None = None
 
     async def listen(self, listener: socket.socket) -> None:
@@ -62,7 +80,7 @@ class HttpServer:
         while self.connections and waited < drain:
             await self.clock.sleep(0.02)
             waited += 0.02
-        for connection in list(self.connections):
+        for connection in [*self.connections, *self.turned_away]:
             connection.abort()
 
 
@@ -74,10 +92,14 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        self._queue: list[tuple[Request, bool]] = []
-        self._closing = False
-        self._busy = False
+        self._queue: deque[tuple[Request, bool] | Reply] = deque()  # a Reply is the last word
+        self._busy = False  # a handler is being waited for
+        self._full = False  # the client does not read its answers
+        self._deaf = False  # whatever else comes is not read
+        self._closing = False  # the next answer is the last
+        self._paused = False
         self._peer = ""
+        self._unsaid = 0  # bytes since the parser last told of something
         self._start()
         self._parser = httptools.HttpRequestParser(self)
 
@@ -86,37 +108,62 @@ class _Connection(asyncio.Protocol):
         self._headers: list[tuple[str, str]] = []
         self._body = bytearray()
         self._head_size = 0
+        self._in_body = False
 
     # --- what asyncio calls ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass of it
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its ancestry
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
-        if len(self._server.connections) >= self._server.limits.connections:
-            self._fail(503, "too many connections")
-            return
-        self._server.connections.add(self)
-        self._rearm()
+        server = self._server
+        if len(server.connections) < server.limits.connections:
+            server.connections.add(self)
+            self._arm(server.limits.idle)
+        elif len(server.turned_away) < _MOST_TURNED_AWAY:
+            server.turned_away.add(self)
+            self._refuse(_Unreadable(503, "too many connections"))
+        else:
+            self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
+        self._server.turned_away.discard(self)
         if self._timer is not None:
             self._timer.cancel()
-        self._closing = True  # an answer under way is finished for whoever shares it, and not written
+        self._closing = self._deaf = True
+        self._queue.clear()  # an answer under way is finished for whoever shares it, and not written
 
     def data_received(self, data: bytes) -> None:
-        if self._closing:
+        if self._deaf:
             return
+        self._unsaid += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._fail(400, "Upgrade is not offered")
+            self._deaf = True  # the request before it is answered as if nothing else had been offered
         except httptools.HttpParserCallbackError as fault:
             cause = fault.__context__
-            self._fail(cause.status if isinstance(cause, _TooLarge) else 400, "Request Header Fields Too Large")
+            self._refuse(cause if isinstance(cause, _Unreadable) else _Unreadable(400))
         except httptools.HttpParserError:
-            self._fail(400, "400 Bad Request")
+            self._refuse(_Unreadable(400))
+        else:
+            if self._unsaid > self._server.limits.head:  # one endless line, of which the parser says nothing yet
+                self._refuse(_Unreadable(431))
+        self._flow()
+
+    def eof_received(self) -> bool:
+        self._deaf = True
+        return self._busy or bool(self._queue)  # it may still wait for what it has asked
+
+    def pause_writing(self) -> None:
+        self._full = True
+        self._flow()
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._next()
+        self._flow()
 
     # --- what httptools calls ---
 
@@ -126,37 +173,51 @@ class _Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._grow(len(name) + len(value) + 4)
-        self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1").strip()))
+        if not self._in_body:  # fields after a chunked body say nothing about the request (RFC 9110 §6.5.1)
+            self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1").strip()))
+
+    def on_headers_complete(self) -> None:
+        self._unsaid = 0
+        self._in_body = True
+        if self._parser.get_http_version() not in ("1.0", "1.1"):
+            raise _Unreadable(505)
+        names = [name for name, _ in self._headers if name in _ONCE]
+        if len(names) != len(set(names)):
+            raise _Unreadable(400, "a header that may come once was given twice")
+        if "host" not in names and self._parser.get_http_version() == "1.1":
+            raise _Unreadable(400, "missing required Host header")
 
     def on_body(self, body: bytes) -> None:
+        self._unsaid = 0
         self._body += body
         if len(self._body) > self._server.limits.body:
-            raise _TooLarge(413)
+            raise _Unreadable(413)
 
     def on_message_complete(self) -> None:
+        self._unsaid = 0
         method = self._parser.get_method().decode("latin-1")
         request = Request(method, self._target.decode("latin-1"), tuple(self._headers), bytes(self._body), self._peer)
-        self._queue.append((request, bool(self._parser.should_keep_alive())))
+        keep = self._parser.should_keep_alive() and self._parser.get_http_version() == "1.1"
         self._start()
-        if len(self._queue) > 16:
-            raise _TooLarge(400)
+        if len(self._queue) >= _MOST_WAITING:
+            raise _Unreadable(429, "too many requests before the first answer")
+        self._queue.append((request, keep and not self._parser.should_upgrade()))
         self._next()
 
     def _grow(self, size: int) -> None:
         self._head_size += size
-        if self._head_size > self._server.limits.head:
-            raise _TooLarge(431)
+        if self._head_size > self._server.limits.head or len(self._headers) >= self._server.limits.fields:
+            raise _Unreadable(431)
 
     # --- answering ---
 
     def _next(self) -> None:
-        while self._queue and not self._busy and not self._closing:
-            request, keep = self._queue.pop(0)
-            names = [name for name, _ in request.headers if name in _ONCE]
-            if len(names) != len(set(names)):
-                self._fail(400, "400 Bad Request: a header that may come once was given twice")
+        while self._queue and not self._busy and not self._full and not self._is_closing():
+            found = self._queue.popleft()
+            if isinstance(found, Reply):
+                self._write_last(found)
                 return
-            self._answer(request, keep)
+            self._answer(*found)
 
     def _answer(self, request: Request, keep: bool) -> None:
         if self._timer is not None:
@@ -180,36 +241,64 @@ class _Connection(asyncio.Protocol):
         self._busy = False
         self._write(request, reply, keep)
         self._next()
+        self._flow()
 
     def _crashed(self, error: Exception) -> Reply:
         self._server.log.crash("http.handler_crashed", error)
         return Reply(500, b"internal error; the agent's log has its place\n", _TEXT)
 
     def _write(self, request: Request, reply: Reply, keep: bool) -> None:
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None or self._is_closing():
             return
-        keep = keep and not self._closing
-        body = b"" if request.method == "HEAD" else reply.body
-        self._transport.write(_head(reply, self._server.clock.now(), keep) + body)
-        if keep:
-            self._rearm()
-        else:
-            self._closing = True
+        keep = keep and not self._closing and not (self._deaf and not self._queue)
+        silent = request.method == "HEAD" or reply.status in (204, 304)
+        self._arm(self._server.limits.idle)  # also to a client that never reads what it is left with
+        self._transport.write(_head(reply, self._server.clock.now(), keep) + (b"" if silent else reply.body))
+        if not keep:
+            self._end()
             self._transport.close()
 
-    def _fail(self, status: int, text: str) -> None:
-        """Answer what cannot be answered properly, and close: the rest of the bytes means nothing."""
+    def _refuse(self, why: _Unreadable) -> None:
+        """Answer what cannot be read, in its turn; the rest of the bytes means nothing."""
+        self._deaf = True
+        detail = f": {why.detail}" if why.detail else ""
+        retry = (("retry-after", "1"),) if why.status in (429, 503) else ()
+        body = f"{why.status} {_phrase(why.status)}{detail}\n".encode()
+        self._queue.append(Reply(why.status, body, _TEXT + retry))
+        self._next()
+
+    def _write_last(self, reply: Reply) -> None:
+        """Answer, and let the client finish sending: closing now would destroy the answer (RFC 9112 §9.6)."""
+        assert self._transport is not None
+        self._end()
+        self._arm(self._server.limits.linger)
+        self._transport.write(_head(reply, self._server.clock.now(), keep=False) + reply.body)
+        self._transport.write_eof()
+
+    def _end(self) -> None:
+        self._closing = self._deaf = True
         self._queue.clear()
-        self._closing = True
-        if self._transport is not None and not self._transport.is_closing():
-            reply = Reply(status, f"{text}\n".encode(), _TEXT)
-            self._transport.write(_head(reply, self._server.clock.now(), keep=False) + reply.body)
-            self._transport.close()
 
-    def _rearm(self) -> None:
+    # --- the connection ---
+
+    def _is_closing(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
+
+    def _flow(self) -> None:
+        """Read only from a client whose requests are answered and who reads the answers."""
+        pause = (bool(self._queue) or self._full) and not self._closing
+        if self._transport is None or self._is_closing() or pause == self._paused:
+            return
+        self._paused = pause
+        if pause:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _arm(self, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(self._server.limits.idle, self.abort)
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.abort)
 
     def close_when_idle(self) -> None:
         """End the connection once it has nothing to answer."""
@@ -223,10 +312,19 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
 
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:  # an upstream's own, handed on
+        return "Unknown"
+
+
 def _head(reply: Reply, now: float, keep: bool) -> bytes:
-    lines = [f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}"]
+    lines = [f"HTTP/1.1 {reply.status} {_phrase(reply.status)}"]
     lines += [f"{name}: {value}" for name, value in reply.headers]
-    lines += [f"content-length: {len(reply.body)}", f"date: {formatdate(now, usegmt=True)}"]
+    if reply.status != HTTPStatus.NO_CONTENT:
+        lines.append(f"content-length: {len(reply.body)}")
+    lines.append(f"date: {formatdate(now, usegmt=True)}")
     if not keep:
         lines.append("connection: close")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
