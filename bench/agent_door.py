@@ -1,0 +1,130 @@
+"""The agent's warm door against nginx, which returns the same bytes without looking at anything."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.load import Load, tokens, wrk
+from bench.processes import Running, free_port, needed, started
+
+_NGINX = """
+daemon off; worker_processes 1; pid %(dir)s/nginx.pid; error_log /dev/null;
+events { worker_connections 4096; }
+http {
+  access_log off; keepalive_requests 1000000000; large_client_header_buffers 4 64k;
+  client_body_temp_path %(dir)s; proxy_temp_path %(dir)s; fastcgi_temp_path %(dir)s; uwsgi_temp_path %(dir)s;
+  scgi_temp_path %(dir)s;
+  server {
+    listen 127.0.0.1:%(port)d backlog=4096;
+    location = /v1/credentials { default_type application/json; return 200 '%(body)s'; }
+  }
+}
+"""
+
+
+@contextlib.contextmanager
+def agent(work: Path, upstream: int, *flags: str) -> Iterator[Running]:
+    """Run the agent as it is shipped, but for its log, in front of a fake EKS Auth."""
+    port = free_port()
+    env = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "secret", "PATH": os.environ["PATH"]}
+    command = [sys.executable, "-m", "rolecall.daemons.agent", "serve", "--cluster-name", "c", "--region", "us-west-2"]
+    command += ["--endpoint", f"http://127.0.0.1:{upstream}", "-b", "127.0.0.1", "-p", str(port)]
+    command += ["--probe-port", "0", "--metrics-port", "0", "--verbosity", "warn", *flags]
+    with started("agent", command, port, env=env) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def fake_eks_auth() -> Iterator[Running]:
+    """Run the fake EKS Auth, on the load's processor."""
+    port = free_port()
+    with started("upstream", [sys.executable, "-m", "bench.upstream", str(port)], port, core=1) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def nginx(work: Path, body: str) -> Iterator[Running]:
+    """Run nginx with one worker that returns `body`."""
+    port = free_port()
+    config = work / "nginx.conf"
+    config.write_text(_NGINX % {"dir": work, "port": port, "body": body})
+    with started("nginx", ["/usr/sbin/nginx", "-c", str(config), "-p", str(work)], port) as running:
+        yield running
+
+
+def ask(port: int, token: str) -> str:
+    """Ask the door, again where it says that this is too fast, and return the body."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/credentials", headers={"Authorization": token})
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as fault:
+            with fault:
+                if fault.code != 429:
+                    raise
+            time.sleep(0.1)
+
+
+def measured(server: Running, token_file: Path, seconds: float, *, close: bool = False) -> tuple[Load, float]:
+    """Return one run's load and the server's processor time a request, in µs."""
+    before = server.cpu_seconds()
+    load = wrk(server.port, token_file, seconds=seconds, close=close)
+    return load, (server.cpu_seconds() - before) / max(1, load.requests) * 1e6
+
+
+def run(rounds: int = 5, seconds: float = 3.0) -> list[str]:
+    """Measure, and return the rows of the table."""
+    needed("nginx", "wrk", "taskset")
+    rows = ["| case | agent | nginx | ratio (min to max) | CPU µs/request agent | nginx | p99 µs agent | nginx |"]
+    rows.append("|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name, fake_eks_auth() as upstream:
+        work = Path(name)
+        with agent(work, upstream.port) as door:
+            files = {}
+            for count in (100, 2000):
+                files[count] = work / f"tokens-{count}"
+                files[count].write_text("\n".join(tokens(count)) + "\n")
+            for token in tokens(2000):
+                body = ask(door.port, token)
+            with nginx(work, body) as reference:
+                for case, count, close in (
+                    ("keep-alive, 100 tokens", 100, False),
+                    ("keep-alive, 2,000 tokens", 2000, False),
+                    ("new connection a request, 100 tokens", 100, True),
+                ):
+                    rows.append(_case(case, door, reference, files[count], rounds, seconds, close=close))
+            rss, pss = door.memory()
+            rows.append(f"\nAgent after the load, 2,000 credentials cached: RSS {rss:.1f} MB, PSS {pss:.1f} MB.")
+    return rows
+
+
+def _case(
+    case: str, door: Running, reference: Running, tokens_of: Path, rounds: int, seconds: float, *, close: bool
+) -> str:
+    ours, theirs = [], []
+    for _ in range(rounds):
+        ours.append(measured(door, tokens_of, seconds, close=close))
+        theirs.append(measured(reference, tokens_of, seconds, close=close))
+    errors = sum(load.errors for load, _ in ours)
+    assert errors == 0, f"{case}: {errors} errors"
+    ratios = [mine.rate / other.rate for (mine, _), (other, _) in zip(ours, theirs, strict=True)]
+
+    def median(runs: list[tuple[Load, float]], what: str) -> float:
+        return statistics.median(cpu if what == "cpu" else float(getattr(load, what)) for load, cpu in runs)
+
+    return (
+        f"| {case} | {median(ours, 'rate'):,.0f}/s | {median(theirs, 'rate'):,.0f}/s "
+        f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
+        f"| {median(ours, 'cpu'):.1f} | {median(theirs, 'cpu'):.1f} "
+        f"| {median(ours, 'p99'):,.0f} | {median(theirs, 'p99'):,.0f} |"
+    )

@@ -1,0 +1,65 @@
+"""Load by wrk, from a processor of its own, over pre-built requests that rotate through tokens."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+_LUA = """
+local requests = {}
+for line in io.lines("%s") do
+  requests[#requests + 1] = "GET /v1/credentials HTTP/1.1\\r\\nHost: 127.0.0.1:%d\\r\\nAuthorization: " .. line ..
+    "\\r\\nUser-Agent: Boto3/1.44 md/Botocore Python/3.11\\r\\nAccept: application/json\\r\\n%s\\r\\n"
+end
+local at = 0
+request = function()
+  at = at %% #requests + 1
+  return requests[at]
+end
+done = function(summary, latency, _)
+  io.write(string.format("RESULT %%d %%d %%d %%d %%d\\n", summary.requests, summary.duration,
+    latency:percentile(50), latency:percentile(99),
+    summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.status +
+    summary.errors.timeout))
+end
+"""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What came of one run: requests a second, latencies in µs, requests in all, errors."""
+
+    rate: float
+    p50: float
+    p99: float
+    requests: int
+    errors: int
+
+
+def tokens(count: int) -> list[str]:
+    """Return tokens as long as real ones (about 1,240 bytes), which differ and do not expire."""
+    made = []
+    for number in range(count):
+        claims = {"exp": 4102444800, "iat": 1, "sub": f"system:serviceaccount:ns:sa-{number}", "pad": "x" * 550}
+        parts = ({"alg": "RS256", "kid": "k" * 43}, claims)
+        text = ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts)
+        made.append(f"{text}.{'A' * 342}")
+    return made
+
+
+def wrk(
+    port: int, token_file: Path, *, seconds: float, connections: int = 64, close: bool = False, core: int = 1
+) -> Load:
+    """Run wrk once and return what it measured."""
+    script = token_file.with_suffix(".close.lua" if close else ".lua")
+    script.write_text(_LUA % (token_file, port, "Connection: close\\r\\n" if close else ""))
+    words = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(script)]
+    done = subprocess.run([*words, f"http://127.0.0.1:{port}"], capture_output=True, text=True, check=True)
+    found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+)", done.stdout)
+    assert found is not None, done.stdout + done.stderr
+    requests, micros, p50, p99, errors = map(int, found.groups())
+    return Load(requests / (micros / 1e6), p50, p99, requests, errors)

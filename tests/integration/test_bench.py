@@ -1,0 +1,42 @@
+"""The benchmarks run: a short round of each, so that they do not rot. What they measure is not judged here."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+from integration.dev_plane import ROOT
+
+has_tools = all(shutil.which(tool, path="/usr/bin:/usr/sbin:/bin:/sbin") for tool in ("nginx", "wrk", "taskset"))
+
+
+def bench(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m bench``."""
+    command = [str(ROOT / ".venv" / "bin" / "python"), "-m", "bench", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+
+
+@pytest.mark.timeout(120)
+def test_rules() -> None:
+    """Policies, tokens and signatures."""
+    done = bench("rules", "--rounds", "1")
+    assert done.returncode == 0, done.stderr
+    assert "policy evaluation" in done.stdout
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not has_tools, reason="needs nginx, wrk and taskset")
+def test_door() -> None:
+    """The agent's door beside nginx: no errors under load."""
+    done = bench("door", "--rounds", "1", "--seconds", "0.5")
+    assert done.returncode == 0, done.stderr
+    assert "keep-alive, 2,000 tokens" in done.stdout
+
+
+def test_an_unknown_name_is_refused() -> None:
+    """With the names that there are."""
+    done = bench("nothing")
+    assert done.returncode == 1
+    assert "door" in done.stderr
