@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import click
 
@@ -172,7 +173,7 @@ def delete(
 
 def _path(cluster: str, association_id: str = "") -> str:
     path = f"/clusters/{cluster}/pod-identity-associations"
-    return f"{path}/{association_id}" if association_id else path
+    return f"{path}/{quote(association_id, safe='')}" if association_id else path
 
 
 def _one(answer: dict[str, Any]) -> Association:
@@ -197,9 +198,11 @@ async def _named(
     plane: Plane, association_id: str | None, cluster: str | None, namespace: str | None, account: str | None
 ) -> str:
     """Return the path of the association that the words name; raises `BadInput` where they name none."""
-    chosen = (await plane.cluster(cluster)).name
+    if association_id and (namespace or account):
+        raise BadInput("that names an association twice", hint="give its id, or -n NAMESPACE and -s SERVICE_ACCOUNT")
+    chosen = (await plane.cluster(cluster or _cluster_of(association_id or ""))).name
     if association_id:
-        return _path(chosen, association_id.rpartition("/")[2])
+        return _path(chosen, association_id)
     if not namespace or not account:
         raise BadInput("which association?", hint="give its id, or -n NAMESPACE and -s SERVICE_ACCOUNT")
     found = await _all(plane, chosen, namespace, account)
@@ -209,6 +212,12 @@ async def _named(
             hint="see what there is: rolecall association list",
         )
     return _path(chosen, found[0]["associationId"])
+
+
+def _cluster_of(arn: str) -> str | None:
+    """Return the cluster in an association's ARN, ``…:podidentityassociation/CLUSTER/ID``; None where it is none."""
+    kind, *parts = arn.rpartition(":")[2].split("/")
+    return parts[0] if kind == "podidentityassociation" and len(parts) == 2 else None
 
 
 def _tag(text: str) -> tuple[str, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
+import os
 
 import click
 
 from rolecall.cli.output import show_json, state_dir_option
 from rolecall.cli.plane import find_plane
-from rolecall.daemons.local_aws.state_files import CLEARED, shell_environment
+from rolecall.daemons.local_aws.state_files import no_proxy, shell_environment, shell_script
 
 
 @click.command()
@@ -24,10 +24,9 @@ def env(output: str, state_dir: str | None) -> None:
     aws sts get-caller-identity
     """
     state, running = find_plane(state_dir)
-    variables = shell_environment(state, url=running.url, region=running.region)
     if output == "json":
-        show_json(variables)
-        return
-    for name, value in variables.items():
-        click.echo(f"export {name}={shlex.quote(value)}")
-    click.echo(f"unset {' '.join(CLEARED)}")
+        direct = no_proxy(os.environ)
+        variables = shell_environment(state, url=running.url, region=running.region)
+        show_json(variables | {"NO_PROXY": direct, "no_proxy": direct})
+    else:
+        click.echo(shell_script(state, url=running.url, region=running.region), nl=False)

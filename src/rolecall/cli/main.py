@@ -8,8 +8,9 @@ import sys
 import click
 
 from rolecall import __version__
+from rolecall.cli.output import plain
 from rolecall.edges.foreground import CannotRun
-from rolecall.errors import RolecallError, ServiceError
+from rolecall.errors import Misconfigured, RolecallError, ServiceError
 
 COMMANDS = {
     "dev": "rolecall.cli.dev:dev",
@@ -70,19 +71,23 @@ def _main() -> int:
     except click.ClickException as fault:
         fault.show()
         return own
-    except BrokenPipeError:
-        return own  # whoever read our output has gone
+    except SystemExit as end:
+        # with 1 click ends where whoever read our output has gone, with 0 argparse where it has shown its help
+        return own if end.code == 1 else int(end.code or 0)
     except CannotRun as fault:
         _report(fault)
         return fault.code
     except RolecallError as fault:
         _report(fault)
         return own
+    except OSError as fault:
+        _report(Misconfigured(f"{fault.filename or 'reading or writing'}: {fault.strerror or type(fault).__name__}"))
+        return own
 
 
 def _report(fault: RolecallError) -> None:
     """Say what is wrong and what to do, without a trace: it is the person's turn, not a defect."""
     code = f" ({fault.code})" if isinstance(fault, ServiceError) else ""
-    click.echo(f"rolecall: {fault.message}{code}", err=True)
+    click.echo(f"rolecall: {plain(fault.message)}{code}", err=True)
     if fault.hint:
         click.echo(f"  {fault.hint}", err=True)

@@ -40,6 +40,15 @@ def account_option(*, required: bool) -> Callable[[Command], Command]:
     )
 
 
+def plain(value: Any) -> str:
+    """Return a text, or the JSON of anything else, as a terminal may show it.
+
+    Control characters, by which a hostile token or message could command the terminal, are escaped.
+    """
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
 def show_json(value: Any) -> None:
     """Print a value as indented JSON."""
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

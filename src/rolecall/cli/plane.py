@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from rolecall import __version__
 from rolecall.core.exchange import Request
 from rolecall.daemons.local_aws.apiserver import wire
 from rolecall.daemons.local_aws.state_files import PROFILE
@@ -42,7 +43,10 @@ class Plane:
         """Make a call of ``/_rolecall/v1``; `path` is what comes after that."""
         body = wire.encode(message) if message is not None else b""
         answer = await self._call(wire.SERVICE, method, wire.PREFIX + path, body)
-        return msgspec.json.decode(answer, type=kind)
+        try:
+            return msgspec.json.decode(answer, type=kind)
+        except msgspec.DecodeError:
+            raise self._unreadable() from None
 
     async def eks(
         self, method: str, path: str, params: Mapping[str, Any] | None = None, query: Mapping[str, str] | None = None
@@ -50,8 +54,11 @@ class Plane:
         """Make a call of the EKS API; parameters and answer have its member names."""
         target = path + (f"?{urlencode(query, quote_via=quote)}" if query else "")
         body = msgspec.json.encode(params) if params is not None else b""
-        answer: dict[str, Any] = msgspec.json.decode(await self._call("eks", method, target, body))
-        return answer
+        answer = await self._call("eks", method, target, body)
+        try:
+            return msgspec.json.decode(answer, type=dict[str, Any])
+        except msgspec.DecodeError:
+            raise self._unreadable() from None
 
     async def cluster(self, name: str | None) -> wire.Cluster:
         """Return the cluster of that name, or the only one; raises `BadInput` that lists what there is."""
@@ -71,6 +78,12 @@ class Plane:
     async def account(self, cluster: str, namespace: str, name: str) -> wire.Account:
         """Return a service account, also one that nobody has touched yet."""
         return await self.ask("GET", account_path(cluster, namespace, name), wire.Account)
+
+    def _unreadable(self) -> Misconfigured:
+        return Misconfigured(
+            f"the plane at {self.running.url} gave an answer that this rolecall cannot read",
+            hint=f"it is rolecall {self.running.version}, and this is {__version__}: use the same",
+        )
 
     async def _call(self, service: str, method: str, target: str, body: bytes) -> bytes:
         origin, _ = split_url(self.running.url)

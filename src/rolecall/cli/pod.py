@@ -15,10 +15,10 @@ from rolecall.core.injection import Generation, Injection, Place, place_env
 from rolecall.core.names import ClusterName, Namespace, Region, ServiceAccountName
 from rolecall.core.records import ServiceAccountFacts
 from rolecall.daemons.local_aws.apiserver import wire
-from rolecall.daemons.local_aws.state_files import NO_PROXY
+from rolecall.daemons.local_aws.state_files import no_proxy
 from rolecall.daemons.webhook.precedence import Surroundings, choose
 from rolecall.edges import entropy
-from rolecall.edges.clock import SystemClock
+from rolecall.edges.clock import Clock
 from rolecall.edges.run_dir import RunDir
 from rolecall.edges.state_dir import Running
 from rolecall.errors import Refused, RolecallError, ServiceError
@@ -27,7 +27,6 @@ from rolecall.mechanisms.pod_identity.door import PATH
 ROTATE_AT = 0.8
 """The share of a token's life after which the kubelet replaces it (Kubernetes, "Configure Service Accounts")."""
 HEARTBEAT = 20.0
-_CLOCK = SystemClock()
 
 
 @asynccontextmanager
@@ -72,8 +71,7 @@ def pod_environment(
     Config and credentials files are empty ones, so that no profile of the caller's home comes through.
     """
     kept = {name: value for name, value in own.items() if not name.startswith("AWS_")}
-    hosts = ",".join((kept.pop("NO_PROXY", ""), kept.pop("no_proxy", ""), NO_PROXY)).split(",")
-    no_proxy = ",".join(dict.fromkeys(filter(None, map(str.strip, hosts))))
+    direct = no_proxy(own)
     empty = files.write("empty", b"")
     return kept | {
         **dict(injection.env if injection else place_env(Place(Region(running.region)))),
@@ -82,8 +80,8 @@ def pod_environment(
         "AWS_CONFIG_FILE": str(empty),
         "AWS_SHARED_CREDENTIALS_FILE": str(empty),
         "AWS_EC2_METADATA_DISABLED": "true",
-        "NO_PROXY": no_proxy,
-        "no_proxy": no_proxy,
+        "NO_PROXY": direct,
+        "no_proxy": direct,
     }
 
 
@@ -101,15 +99,17 @@ async def mount_token(plane: Plane, pod: wire.Pod, injection: Injection, files: 
     return token
 
 
-async def rotate(plane: Plane, pod: wire.Pod, injection: Injection, files: RunDir, token: wire.Token) -> None:
+async def rotate(
+    plane: Plane, pod: wire.Pod, injection: Injection, files: RunDir, token: wire.Token, clock: Clock
+) -> None:
     """Replace the token at 80 % of its life, for ever; a plane that does not answer is asked again."""
     pauses: Iterator[float] | None = None
-    pause = _until_rotation(token)
+    pause = _until_rotation(token, clock.now())
     while True:
-        await _CLOCK.sleep(pause)
+        await clock.sleep(pause)
         try:
             token = await mount_token(plane, pod, injection, files)
-            pause, pauses = _until_rotation(token), None
+            pause, pauses = _until_rotation(token, clock.now()), None
         except RolecallError as fault:
             if pauses is None:
                 _warn(f"the pod's token could not be rotated ({fault.message}); trying again")
@@ -117,10 +117,10 @@ async def rotate(plane: Plane, pod: wire.Pod, injection: Injection, files: RunDi
             pause = next(pauses)
 
 
-async def keep_alive(plane: Plane, pod: wire.Pod) -> None:
+async def keep_alive(plane: Plane, pod: wire.Pod, clock: Clock) -> None:
     """Send the pod's heartbeat until it has ended; what does not answer is asked again at the next one."""
     while True:
-        await _CLOCK.sleep(HEARTBEAT)
+        await clock.sleep(HEARTBEAT)
         try:
             await plane.ask("POST", f"/clusters/{pod.cluster}/pods/{pod.uid}/heartbeat", wire.Pod)
         except ServiceError as fault:
@@ -131,10 +131,10 @@ async def keep_alive(plane: Plane, pod: wire.Pod) -> None:
             continue
 
 
-def _until_rotation(token: wire.Token) -> float:
+def _until_rotation(token: wire.Token, now: float) -> float:
     """Return the seconds until the token is replaced: at least a little, whatever its life is."""
     due = token.issued_at + ROTATE_AT * (token.expires_at - token.issued_at)
-    return max(0.2, due - _CLOCK.now())
+    return max(0.2, due - now)
 
 
 def _warn(sentence: str) -> None:

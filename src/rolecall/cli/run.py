@@ -13,6 +13,7 @@ from rolecall.cli.plane import Plane, with_plane
 from rolecall.cli.pod import injected, keep_alive, mount_token, pod_environment, rotate, running_pod
 from rolecall.core.injection import Generation
 from rolecall.core.names import Namespace, ServiceAccountName
+from rolecall.edges.clock import SystemClock
 from rolecall.edges.foreground import find_program, run_in_foreground
 from rolecall.edges.run_dir import run_dir
 
@@ -71,15 +72,17 @@ def run(
 
 
 async def _run(plane: Plane, wanted: Wanted, program: str, command: tuple[str, ...]) -> int:
+    clock = SystemClock()
     cluster = await plane.cluster(wanted.cluster)
     account = await plane.account(cluster.name, wanted.namespace, wanted.account)
     with run_dir(plane.state) as files:
         injection = None if wanted.without_role else injected(account, plane.running, files.path, wanted.via)
         async with running_pod(plane, account) as pod:
-            keepers = [asyncio.create_task(keep_alive(plane, pod), name="run.heartbeat")]
+            keepers = [asyncio.create_task(keep_alive(plane, pod, clock), name="run.heartbeat")]
             if injection is not None:
                 token = await mount_token(plane, pod, injection, files)
-                keepers.append(asyncio.create_task(rotate(plane, pod, injection, files, token), name="run.rotate"))
+                rotation = rotate(plane, pod, injection, files, token, clock)
+                keepers.append(asyncio.create_task(rotation, name="run.rotate"))
             environment = pod_environment(os.environ, plane.running, files, injection)
             try:
                 return await run_in_foreground(program, command, environment)

@@ -14,8 +14,8 @@ from rolecall.cli.output import (
     state_dir_option,
 )
 from rolecall.cli.plane import Plane, account_path, with_plane
-from rolecall.core.injection import check_audience
-from rolecall.core.names import RoleArn
+from rolecall.core.injection import LONGEST_TOKEN, SHORTEST_TOKEN, check_audience
+from rolecall.core.names import Namespace, RoleArn, ServiceAccountName
 from rolecall.daemons.local_aws.apiserver import wire
 from rolecall.errors import BadInput
 from rolecall.mechanisms.irsa.inject import PREFIX
@@ -37,7 +37,7 @@ def serviceaccount() -> None:
 @account_option(required=True)
 @click.option("--role-arn", metavar="ARN", help=f"The role: annotation {PREFIX}/role-arn. An empty text removes it.")
 @click.option("--audience", metavar="TEXT", help=f"The token's audience: annotation {PREFIX}/audience.")
-@click.option("--token-expiration", type=click.IntRange(600, 86_400), metavar="SECONDS", help="The token's life.")
+@click.option("--token-expiration", metavar="SECONDS", help=f"The token's life: annotation {PREFIX}/token-expiration.")
 @output_option
 @state_dir_option
 def annotate(
@@ -46,13 +46,12 @@ def annotate(
     account: str,
     role_arn: str | None,
     audience: str | None,
-    token_expiration: int | None,
+    token_expiration: str | None,
     output: str,
     state_dir: str | None,
 ) -> None:
     """Annotate a service account for IRSA; an empty text removes an annotation."""
-    given = {"role-arn": role_arn, "audience": audience}
-    given |= {"token-expiration": str(token_expiration)} if token_expiration else {}
+    given = {"role-arn": role_arn, "audience": audience, "token-expiration": token_expiration}
     change = {f"{PREFIX}/{name}": value or None for name, value in given.items() if value is not None}
     if not change:
         raise BadInput("there is nothing to annotate", hint="give --role-arn ARN")
@@ -60,6 +59,10 @@ def annotate(
         RoleArn.parse(role_arn)
     if audience:
         check_audience(audience)
+    if token_expiration:
+        _check_expiration(token_expiration)
+    Namespace.parse(namespace)
+    ServiceAccountName.parse(account)
 
     async def work(plane: Plane) -> wire.Account:
         path = account_path((await plane.cluster(cluster)).name, namespace, account)
@@ -102,3 +105,11 @@ def list_(cluster: str | None, namespace: str | None, account: str | None, outpu
         for one in found
     ]
     show_table(heads, rows, empty="no service accounts")
+
+
+def _check_expiration(text: str) -> None:
+    if not (text.isascii() and text.isdecimal() and SHORTEST_TOKEN <= int(text[:9]) <= LONGEST_TOKEN and len(text) < 9):
+        raise BadInput(
+            f"--token-expiration {text[:80]!r} is not a lifetime",
+            hint=f"give whole seconds, {SHORTEST_TOKEN} to {LONGEST_TOKEN}",
+        )

@@ -10,6 +10,7 @@ import click
 from rolecall.cli.output import output_option, show_fields, show_json, state_dir_option
 from rolecall.cli.plane import Plane, with_plane
 from rolecall.daemons.local_aws.apiserver import wire
+from rolecall.errors import BadInput
 
 
 @click.group()
@@ -23,6 +24,9 @@ def session() -> None:
 @state_dir_option
 def describe(access_key_id: str, output: str, state_dir: str | None) -> None:
     """Show the session that an access key id (ASIA…) belongs to; its secrets are not shown."""
+
+    if not access_key_id:
+        raise BadInput("the access key id is empty", hint="it looks like ASIA…; programs that hold one know it")
 
     async def work(plane: Plane) -> wire.Session:
         return await plane.ask("GET", f"/sessions/{quote(access_key_id, safe='')}", wire.Session)

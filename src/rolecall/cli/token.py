@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -12,6 +12,7 @@ from rolecall.cli.output import (
     cluster_option,
     namespace_option,
     output_option,
+    plain,
     show_json,
     state_dir_option,
 )
@@ -69,16 +70,16 @@ def create(
 
 
 @token.command()
-@click.argument("file", type=click.File("r"), default="-")
+@click.argument("file", type=click.File("rb"), default="-")
 @output_option
-def decode(file: Any, output: str) -> None:
+def decode(file: BinaryIO, output: str) -> None:
     """Show what a token says, from FILE or standard input. Nothing is verified.
 
     The signature is not shown: without it, what is printed is of no use to anybody else.
     """
     if file.isatty():
         click.echo("paste the token, then press Ctrl-D", err=True)
-    jws = split(file.read(LONGEST_TOKEN + 2).strip())
+    jws = split(file.read(LONGEST_TOKEN + 2).decode("utf-8", "replace").strip())
     if output == "json":
         show_json({"header": jws.header, "claims": jws.payload})
     else:
@@ -87,10 +88,10 @@ def decode(file: Any, output: str) -> None:
 
 def _shown(jws: Jws) -> str:
     lines = ["header"]
-    lines += [f"  {name}: {value}" for name, value in jws.header.items()]
+    lines += [f"  {plain(name)}: {plain(value)}" for name, value in jws.header.items()]
     lines.append("claims (nothing here was verified)")
     for name, value in jws.payload.items():
-        lines.append(f"  {name}: {value}{_date(value) if name in _TIMES else ''}")
+        lines.append(f"  {plain(name)}: {plain(value)}{_date(value) if name in _TIMES else ''}")
     return "\n".join(lines)
 
 

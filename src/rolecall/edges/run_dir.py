@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from rolecall.edges.state_dir import StateDir, write_private
 from rolecall.errors import Misconfigured
 
 _LOCK = "lock"
+_RUN = re.compile("[0-9a-f]{12}")
 
 
 class RunDir:
@@ -23,8 +25,14 @@ class RunDir:
         self.path = path
 
     def write(self, name: str, content: bytes) -> Path:
-        """Write a file in one step: a reader sees the old content or the new, never half. Return its path."""
-        write_private(self.path / name, content)
+        """Write a file in one step: a reader sees the old content or the new, never half. Return its path.
+
+        Raises `Misconfigured` where it cannot be written.
+        """
+        try:
+            write_private(self.path / name, content)
+        except OSError as fault:
+            raise Misconfigured(f"{self.path / name} cannot be written: {fault.strerror}") from None
         return self.path / name
 
 
@@ -79,8 +87,8 @@ def _lock(path: Path, *, wait: bool = False) -> int:
 
 def _sweep(runs: Path) -> None:
     for path in runs.iterdir():
-        if path.name == _LOCK or path.is_symlink() or not path.is_dir():
-            continue
+        if not _RUN.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
+            continue  # not one of ours
         try:
             handle = _lock(path / _LOCK)
         except OSError:

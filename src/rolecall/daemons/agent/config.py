@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -18,8 +19,10 @@ from rolecall.edges.telemetry import LEVELS
 from rolecall.errors import BadName, Misconfigured
 
 LINK_LOCAL = ("169.254.170.23", "fd00:ec2::23")
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(h|m|s|ms)")
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+# Go, time.ParseDuration; one without a sign, for none of ours goes backwards.
+_DURATION = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(h|ms|m|s|us|\u00b5s|\u03bcs|ns)")
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "ns": 1e-9}
+_LONGEST_DURATION = 2.0**63 / 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,14 @@ class AgentConfig:
         env = self.environment
         if env.get("AWS_ACCESS_KEY_ID"):
             return EnvironmentCredentials(env)
-        path = env.get("AWS_SHARED_CREDENTIALS_FILE") or str(Path("~/.aws/credentials").expanduser())
-        return SharedFileCredentials(Path(path), env.get("AWS_PROFILE", "default"))
+        path = env.get("AWS_SHARED_CREDENTIALS_FILE")
+        if not path and not env.get("HOME"):
+            raise Misconfigured(
+                "there are no AWS credentials to sign with",
+                hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE",
+            )
+        file = Path(path) if path else Path(env["HOME"]) / ".aws" / "credentials"
+        return SharedFileCredentials(file, env.get("AWS_PROFILE") or "default")
 
     def allowed_hosts(self) -> frozenset[str]:
         """Return the Host values that the door answers to: where it is bound."""
@@ -135,9 +144,33 @@ def _host(text: str) -> str:
 def _seconds(text: str) -> float:
     """Return a Go duration such as ``1h30m`` in seconds."""
     found = _DURATION.findall(text)
-    if text != "0" and "".join(number + unit for number, unit in found) != text:
-        raise Misconfigured(f"{text!r} is not a duration", hint="write it like 3h, 90m or 1h30m")
-    return sum(float(number) * _UNITS[unit] for number, unit in found)
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in found)
+    whole = "".join(number + unit for number, unit in found) == text != ""
+    if (text != "0" and not whole) or seconds >= _LONGEST_DURATION:
+        raise Misconfigured(f"{text[:80]!r} is not a duration", hint="write it like 3h, 90m or 1h30m")
+    return seconds
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 5 or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not a port: use 0 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not a number of credentials: use 0 or more")
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not math.isfinite(rate):
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not a number of calls a second")
+    return rate
 
 
 def read_clusters(path: Path) -> dict[str, ClusterName]:
@@ -154,6 +187,7 @@ def read_clusters(path: Path) -> dict[str, ClusterName]:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="rolecall agent",
+        allow_abbrev=False,
         description="The node agent: hands each pod its AWS role's credentials, at 169.254.170.23.",
         epilog="example: rolecall agent serve --cluster-name prod --region us-west-2",
     )
@@ -164,19 +198,19 @@ def _parser() -> argparse.ArgumentParser:
         "--clusters-file",
         help="JSON file, issuer URL to cluster name: choose the cluster by the token's issuer",
     )
-    add("-p", "--port", type=int, default=80, help="port of the door (80)")
+    add("-p", "--port", type=_port, default=80, help="port of the door (80)")
     add("-b", "--bind-hosts", action="append", help="address of the door; may be repeated")
     add(
         "--probe-port",
-        type=int,
+        type=_port,
         default=2703,
         help="port of /healthz and /readyz on localhost (2703; 0: none)",
     )
     add("--metrics-address", default="0.0.0.0", help="address of /metrics")  # noqa: S104 - AWS's default
-    add("--metrics-port", type=int, default=2705, help="port of /metrics (2705; 0: none)")
+    add("--metrics-port", type=_port, default=2705, help="port of /metrics (2705; 0: none)")
     add("--max-credential-retention-before-renewal", default="3h", help="renew after this long (3h)")
-    add("--max-cache-size", type=int, default=2000, help="credentials held at most (2000)")
-    add("--max-service-qps", type=float, default=3, help="renewals started a second (3)")
+    add("--max-cache-size", type=_count, default=2000, help="credentials held at most (2000)")
+    add("--max-service-qps", type=_rate, default=3, help="renewals started a second (3)")
     add("--endpoint", default="", help="another EKS Auth, such as Rolecall's server")
     add("--region", help="AWS region (AWS_REGION)")
     add("-v", "--verbosity", default="info", help="panic, fatal, error, warn, info, debug or trace (info)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from rolecall.core.exchange import Reply, Request
@@ -30,7 +31,7 @@ class Listeners:
         faults: list[str] = []
         for host in self._config.hosts:
             try:
-                addresses.append(await self._open(host, self._config.port, handler))
+                addresses.append(await self._open(host, self._config.port, handler, "--bind-hosts and --port"))
             except Misconfigured as fault:
                 faults.append(fault.message)
                 self._log.warning("agent.not_bound", host=host, why=fault.message)
@@ -45,18 +46,18 @@ class Listeners:
             return probes(agent, serving, request)
 
         if self._config.probe_port:
-            await self._open("127.0.0.1", self._config.probe_port, handler)
+            await self._open("127.0.0.1", self._config.probe_port, handler, "--probe-port")
         if self._config.metrics_port:
-            await self._open(self._config.metrics_host, self._config.metrics_port, handler)
+            flags = "--metrics-address and --metrics-port"
+            await self._open(self._config.metrics_host, self._config.metrics_port, handler, flags)
 
     async def close(self, drain: float) -> None:
         """Take no more connections; give requests under way `drain` seconds."""
-        for server in self._servers:
-            await server.close(drain)
+        await asyncio.gather(*(server.close(drain) for server in self._servers))
 
-    async def _open(self, host: str, port: int, handler: Handler) -> str:
+    async def _open(self, host: str, port: int, handler: Handler, flags: str) -> str:
         server = HttpServer(handler, clock=self._clock, limits=ServerLimits(), log=self._log)
-        listener = bind_tcp(host, port)
+        listener = bind_tcp(host, port, flag=flags)
         await server.listen(listener)
         self._servers.append(server)
         return shown_address(listener)

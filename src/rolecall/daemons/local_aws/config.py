@@ -9,6 +9,17 @@ from pathlib import Path
 from rolecall.core.names import AccountId, Partition, Region
 from rolecall.errors import Misconfigured
 
+# The region patterns of AWS's partitions (botocore, data/partitions.json).
+_PARTITIONS = {
+    "cn-": "aws-cn",
+    "us-gov-": "aws-us-gov",
+    "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b",
+    "eu-isoe-": "aws-iso-e",
+    "us-isof-": "aws-iso-f",
+    "eusc-": "aws-eusc",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class PlaneConfig:
@@ -59,10 +70,8 @@ class PlaneConfig:
     @property
     def partition(self) -> Partition:
         """The AWS partition that the region belongs to."""
-        for prefix, partition in (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"), ("us-iso-", "aws-iso")):
-            if self.region.startswith(prefix):
-                return Partition(partition)
-        return Partition("aws")
+        found = (name for prefix, name in _PARTITIONS.items() if self.region.startswith(prefix))
+        return Partition(next(found, "aws"))
 
 
 def is_loopback(host: str) -> bool:

@@ -12,7 +12,8 @@ from rolecall.edges.state_dir import StateDir, write_private
 
 PROFILE = "rolecall"
 NO_PROXY = "127.0.0.1,localhost,::1,169.254.170.23,[fd00:ec2::23]"
-# Keys in the environment beat a profile, and so would roles and endpoints of another kind.
+# Keys in the environment beat a profile, and so would roles, endpoints of another kind, and botocore's older name of
+# the profile. FIPS and dual-stack endpoints exclude an endpoint of one's own.
 CLEARED = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -21,6 +22,9 @@ CLEARED = (
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_USE_FIPS_ENDPOINT",
+    "AWS_USE_DUALSTACK_ENDPOINT",
     "AWS_ENDPOINT_URL_EKS",
     "AWS_ENDPOINT_URL_EKS_AUTH",
     "AWS_ENDPOINT_URL_IAM",
@@ -34,10 +38,7 @@ def write_state_files(state: StateDir, world: World, *, admin: Key, node: Key) -
     write_private(state.credentials, _credentials(PROFILE, admin))
     write_private(state.node_credentials, _credentials("default", node))
     write_private(state.aws_config, f"[profile {PROFILE}]\nregion = {world.region}\n".encode())
-    exports = shell_environment(state, url=world.url, region=world.region)
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
-    lines.append(f"unset {' '.join(CLEARED)}")
-    write_private(state.env, ("\n".join(lines) + "\n").encode())
+    write_private(state.env, shell_script(state, url=world.url, region=world.region).encode())
 
 
 def write_clusters(state: StateDir, clusters: Mapping[str, str]) -> None:
@@ -45,8 +46,32 @@ def write_clusters(state: StateDir, clusters: Mapping[str, str]) -> None:
     write_private(state.clusters, json.dumps(dict(clusters)).encode())
 
 
+def no_proxy(environment: Mapping[str, str]) -> str:
+    """Return the NO_PROXY of an environment, in either case, and loopback and the agent's addresses.
+
+    ``*`` alone means everything, and only alone.
+    """
+    hosts = ",".join((environment.get("NO_PROXY", ""), environment.get("no_proxy", ""), NO_PROXY)).split(",")
+    named = list(dict.fromkeys(filter(None, map(str.strip, hosts))))
+    return "*" if "*" in named else ",".join(named)
+
+
+def shell_script(state: StateDir, *, url: str, region: str) -> str:
+    """Return what a POSIX shell evaluates to use the plane, as often as it likes. Its own NO_PROXY is kept."""
+    variables = shell_environment(state, url=url, region=region)
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+    return f"""{exports}unset {" ".join(CLEARED)}
+case ",${{NO_PROXY-}},${{no_proxy-}}," in *',*,'*) NO_PROXY='*' ;; esac
+case ",${{NO_PROXY-}}," in
+  *',*,'* | *',{NO_PROXY},'*) ;;
+  *) NO_PROXY="${{NO_PROXY:+$NO_PROXY,}}${{no_proxy:+$no_proxy,}}{NO_PROXY}" ;;
+esac
+export NO_PROXY no_proxy="$NO_PROXY"
+"""
+
+
 def shell_environment(state: StateDir, *, url: str, region: str) -> dict[str, str]:
-    """Return the variables that make AWS clients of a shell use the plane, as its admin."""
+    """Return the variables that make AWS clients use the plane, as its admin; `no_proxy` is another matter."""
     return {
         "AWS_ENDPOINT_URL": url,
         "AWS_ENDPOINT_URL_STS": url,
@@ -55,7 +80,6 @@ def shell_environment(state: StateDir, *, url: str, region: str) -> dict[str, st
         "AWS_CONFIG_FILE": str(state.aws_config),
         "AWS_SHARED_CREDENTIALS_FILE": str(state.credentials),
         "AWS_PROFILE": PROFILE,
-        "NO_PROXY": NO_PROXY,
         "ROLECALL_STATE_DIR": str(state.root),
     }
 
