@@ -57,7 +57,17 @@ def wrk(
     """Run wrk once and return what it measured."""
     script = token_file.with_suffix(".close.lua" if close else ".lua")
     script.write_text(_LUA % (token_file, port, "Connection: close\\r\\n" if close else ""))
-    words = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(script)]
+    words = [
+        "taskset",
+        "-c",
+        str(core),
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{max(1, round(seconds))}s",
+        "-s",
+        str(script),
+    ]
     done = subprocess.run([*words, f"http://127.0.0.1:{port}"], capture_output=True, text=True, check=True)
     found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+)", done.stdout)
     assert found is not None, done.stdout + done.stderr
