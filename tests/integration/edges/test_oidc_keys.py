@@ -212,7 +212,7 @@ async def _continuing(_reader: asyncio.StreamReader, writer: asyncio.StreamWrite
         await asyncio.sleep(0.005)
 
 
-async def _drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _drip(writer: asyncio.StreamWriter) -> None:
     while True:
         writer.write(b" ")
         await writer.drain()
