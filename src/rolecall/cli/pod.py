@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from rolecall.cli.output import plain
 from rolecall.cli.plane import Plane
 from rolecall.core.backoff import delays
 from rolecall.core.grant import Refusal
@@ -102,19 +103,23 @@ async def mount_token(plane: Plane, pod: wire.Pod, injection: Injection, files: 
 async def rotate(
     plane: Plane, pod: wire.Pod, injection: Injection, files: RunDir, token: wire.Token, clock: Clock
 ) -> None:
-    """Replace the token at 80 % of its life, for ever; a plane that does not answer is asked again."""
+    """Replace the token at 80 % of its life, for ever; a plane that does not answer is asked again.
+
+    The wall clock decides: a laptop that slept has a token that is older than its process has waited.
+    """
     pauses: Iterator[float] | None = None
-    pause = _until_rotation(token, clock.now())
+    due = _rotation_due(token, clock.now())
     while True:
-        await clock.sleep(pause)
+        while (left := due - clock.now()) > 0:
+            await clock.sleep(min(left, HEARTBEAT))
         try:
             token = await mount_token(plane, pod, injection, files)
-            pause, pauses = _until_rotation(token, clock.now()), None
+            due, pauses = _rotation_due(token, clock.now()), None
         except RolecallError as fault:
             if pauses is None:
                 _warn(f"the pod's token could not be rotated ({fault.message}); trying again")
                 pauses = delays(base=0.5, cap=10.0, dice=lambda: entropy.uniform(0.0, 1.0), least=0.5)
-            pause = next(pauses)
+            due = clock.now() + next(pauses)
 
 
 async def keep_alive(plane: Plane, pod: wire.Pod, clock: Clock) -> None:
@@ -131,11 +136,10 @@ async def keep_alive(plane: Plane, pod: wire.Pod, clock: Clock) -> None:
             continue
 
 
-def _until_rotation(token: wire.Token, now: float) -> float:
-    """Return the seconds until the token is replaced: at least a little, whatever its life is."""
-    due = token.issued_at + ROTATE_AT * (token.expires_at - token.issued_at)
-    return max(0.2, due - now)
+def _rotation_due(token: wire.Token, now: float) -> float:
+    """Return when the token is to be replaced: a little after now at the soonest, whatever its life is."""
+    return max(now + 0.2, token.issued_at + ROTATE_AT * (token.expires_at - token.issued_at))
 
 
 def _warn(sentence: str) -> None:
-    click.echo(f"rolecall: {sentence}", err=True)
+    click.echo(f"rolecall: {plain(sentence)}", err=True)
