@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class ChildProcess:
@@ -52,29 +55,41 @@ class ChildProcess:
         return await self._process.wait()
 
     async def stop(self) -> None:
-        """End the child."""
-        if self._process is None or self._process.returncode is not None:
+        """End the child: politely, and after a second for certain. It may be called at any time, and again."""
+        if self._process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
-            try:
-                await asyncio.wait_for(self._process.wait(), 1.0)
-            except TimeoutError:
-                self._process.kill()
-                await self._process.wait()
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+                try:
+                    await asyncio.wait_for(self._process.wait(), 1.0)
+                except TimeoutError:
+                    self._process.kill()
+                    await self._process.wait()
         if self._reader is not None:
-            await self._reader
+            # A grandchild may hold the pipe open; its words are not waited for.
+            await asyncio.wait({self._reader}, timeout=1.0)
+            self._reader.cancel()
+            await asyncio.wait({self._reader})
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None
-        with self._log.open("ab", buffering=0) as log:
-            self._log.chmod(0o600)
-            while line := await process.stderr.readline():
+        with os.fdopen(os.open(self._log, _APPEND, 0o600), "ab", buffering=0) as log:
+            while not process.stderr.at_eof():
+                try:
+                    line = await process.stderr.readline()
+                except ValueError:  # longer than the reader's buffer, and gone
+                    line = b"(a line that is too long to show)\n"
                 log.write(line)
-                text = line.decode("utf-8", "replace").strip()
-                self._lines.append(text)
-                with contextlib.suppress(ValueError):
-                    event = json.loads(text)
-                    self._events.setdefault(str(event.get("event")), event)
-                self._changed.set()
+                self._note(line.decode("utf-8", "replace").strip())
+        self._changed.set()
+
+    def _note(self, text: str) -> None:
+        if not text:
+            return
+        self._lines.append(text)
+        with contextlib.suppress(ValueError, RecursionError):
+            event = json.loads(text)
+            if isinstance(event, dict):
+                self._events.setdefault(str(event.get("event")), event)
         self._changed.set()

@@ -17,15 +17,16 @@ def bind_tcp(host: str, port: int, *, flag: str = "--port") -> socket.socket:
         listener.bind((host.strip("[]"), port))
         listener.listen(1024)
         listener.setblocking(False)
-    except OSError as fault:
+    except (OSError, OverflowError, UnicodeError) as fault:
         listener.close()
-        if fault.errno == errno.EADDRINUSE:
+        if isinstance(fault, OSError) and fault.errno == errno.EADDRINUSE:
             raise Misconfigured(
                 f"{host}:{port} is in use by another program",
                 hint=f"stop it, or choose another address with {flag}",
             ) from None
+        why = fault.strerror if isinstance(fault, OSError) else "that is no address and port"
         raise Misconfigured(
-            f"cannot listen on {host}:{port}: {fault.strerror}", hint=f"choose another address with {flag}"
+            f"cannot listen on {host}:{port}: {why}", hint=f"choose another address with {flag}"
         ) from None
     return listener
 

@@ -81,32 +81,42 @@ class StateDir:
         return self.root / "run"
 
     def prepare(self) -> None:
-        """Create the directory (0700), or refuse one that others may read or that is not ours."""
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        facts = self.root.stat()
-        if facts.st_uid != os.getuid():
-            raise Misconfigured(
-                f"state directory {self.root} belongs to user {facts.st_uid}, not to you",
-                hint="choose another with --state-dir",
-            )
-        if stat.S_IMODE(facts.st_mode) & 0o077:
-            self.root.chmod(0o700)
-        self.runs.mkdir(exist_ok=True, mode=0o700)
+        """Create the directory (0700), or take one that is ours: it is made private where that harms nobody.
+
+        Raises `Misconfigured` for one that is another user's, that another user's symbolic link leads to, or
+        that others may use and that holds something else already: a home or ``/tmp`` must not be shut.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            link, facts = self.root.lstat(), self.root.stat()
+            for owner in (link.st_uid, facts.st_uid):
+                if owner != os.getuid():
+                    raise self._unusable(f"belongs to user {owner}, not to you")
+            if stat.S_IMODE(facts.st_mode) & 0o077:
+                if any(self.root.iterdir()) and not (self.root / "lock").is_file():
+                    raise self._unusable("is open to others, and holds files that are not Rolecall's")
+                self.root.chmod(0o700)
+            self.runs.mkdir(exist_ok=True, mode=0o700)
+        except OSError as fault:
+            raise self._unusable(f"cannot be used: {fault.strerror}") from None
+
+    def _unusable(self, why: str) -> Misconfigured:
+        return Misconfigured(f"the state directory {self.root} {why}", hint="choose another with --state-dir")
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Own the directory while the context lasts; raises `StateTaken` naming the owner's pid."""
-        path = self.root / "lock"
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            handle = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as fault:
+            raise self._unusable(f"cannot be locked: {fault.strerror}") from None
+        try:
+            if not _lock(handle):
                 pid = os.read(handle, 32).decode("ascii", "replace").strip() or "unknown"
                 raise StateTaken(
                     f"state directory {self.root} is in use by another rolecall dev (pid {pid})",
                     hint=f"stop it (kill {pid}), or choose another --state-dir",
-                ) from None
+                )
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
             yield
@@ -143,6 +153,25 @@ class StateDir:
             return msgspec.json.decode((self.root / "plane.json").read_bytes(), type=Running)
         except (FileNotFoundError, msgspec.DecodeError):
             return None  # it is starting, and has not said yet
+
+
+def _lock(handle: int) -> bool:
+    """Take the lock for ourselves alone; return False where another process has it so.
+
+    `StateDir.is_held` holds it shared for a moment, which is not a reason to give up.
+    """
+    for _ in range(1000):
+        for operation in (fcntl.LOCK_EX, fcntl.LOCK_SH):
+            try:
+                fcntl.flock(handle, operation | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            if operation == fcntl.LOCK_EX:
+                return True
+            break
+        else:
+            return False
+    return False
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -46,6 +46,11 @@ class Log:
         """Whether events of this level are written at all: ask before gathering fields on a hot path."""
         return self._logger.isEnabledFor(level)
 
+    @property
+    def informs(self) -> bool:
+        """Whether events of normal life are written."""
+        return self._logger.isEnabledFor(logging.INFO)
+
     def event(self, level: int, name: str, /, **fields: object) -> None:
         """Write one event."""
         if self._logger.isEnabledFor(level):
@@ -87,8 +92,15 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "event": record.getMessage(),
         }
-        line.update(getattr(record, "fields", {}))
-        return json.dumps(line, default=str, ensure_ascii=True, separators=(",", ":"))
+        fields = getattr(record, "fields", {})
+        try:
+            return _json({**line, **{name: value for name, value in fields.items() if name not in line}})
+        except (TypeError, ValueError, RecursionError):  # no field may cost an event its line
+            return _json({**line, "fields": {str(name): str(value) for name, value in fields.items()}})
+
+
+def _json(line: Mapping[str, object]) -> str:
+    return json.dumps(line, default=str, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
 
 def configure(stream: TextIO, verbosity: str = "info") -> None:

@@ -140,8 +140,22 @@ class EksAuth:
             longest_body=LONGEST_ANSWER,
         )
         if answer.status != 200:
-            error = self._wire.decode_error(answer.status, answer.headers, answer.body)
-            if token.reveal() in error.message:  # whatever stands there, it must not reach a log through us
-                error = self._wire.decode_error(answer.status, answer.headers, b"")
-            raise error
+            raise self._error(answer, token)
         return answer
+
+    def _error(self, answer: HttpAnswer, token: Secret) -> Upstream:
+        """Return what an answer that is not 200 says; it never quotes the token, so that no log can."""
+        if not 400 <= answer.status <= 599:
+            return Upstream(
+                f"{self._origin} answered with HTTP status {answer.status}: it is not EKS Auth's own answer"
+            )
+        error = self._wire.decode_error(answer.status, answer.headers, answer.body)
+        if any(part in error.message for part in _telling_parts(token)):
+            return self._wire.decode_error(answer.status, answer.headers, b"")
+        return error
+
+
+def _telling_parts(token: Secret) -> Sequence[str]:
+    """Return the token, and beginnings of its payload and signature: a message may be cut before its end."""
+    text = token.reveal()
+    return [text, *(part[:32] for part in text.split(".")[1:] if len(part) >= 16)]
