@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import stat
+import subprocess
+import sys
 import threading
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -30,15 +30,19 @@ def runs(state: StateDir) -> set[Path]:
 
 
 def test_it_is_private_and_goes_with_its_run(state: StateDir) -> None:
-    """0700 and 0600 whatever the umask is; also where the run ends by an error."""
-    before = os.umask(0)
-    try:
-        with pytest.raises(KeyError), run_dir(state) as files:
-            written = files.write("token", b"abc")
-            assert written.read_bytes() == b"abc"
+    """0700 and 0600 whatever the umask is; it goes also where the run ends by an error."""
+
+    def look() -> None:
+        with run_dir(state) as files:
+            assert files.write("token", b"abc").read_bytes() == b"abc"
             assert stat.S_IMODE(files.path.stat().st_mode) == 0o700
             assert {stat.S_IMODE(path.stat().st_mode) for path in files.path.iterdir()} == {0o600}
             raise KeyError
+
+    before = os.umask(0)
+    try:
+        with pytest.raises(KeyError):
+            look()
     finally:
         os.umask(before)
     assert runs(state) == set()
@@ -68,30 +72,33 @@ def test_what_cannot_be_written_is_named(state: StateDir) -> None:
         pass
 
 
-def _live(root: Path, ready: Event, end: Event) -> None:
-    with run_dir(StateDir(root)) as files:
-        files.write("token", b"x")
-        ready.set()
-        end.wait(20)
+OTHER = """
+import sys
+from pathlib import Path
+from rolecall.edges.run_dir import run_dir
+from rolecall.edges.state_dir import StateDir
+with run_dir(StateDir(Path(sys.argv[1]))) as files:
+    files.write("token", b"x")
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_only_the_dead_are_swept(state: StateDir) -> None:
     """A run of another process stays while it lives, through every sweep; killed, it goes with the next."""
-    context = multiprocessing.get_context("fork")
-    ready, end = context.Event(), context.Event()
-    other = context.Process(target=_live, args=(state.root, ready, end))
-    other.start()
-    assert ready.wait(20)
-    (alive,) = runs(state)
-    sweep(state)
-    with run_dir(state) as mine:
-        assert runs(state) == {alive, mine.path}
-        assert (alive / "token").exists()
-        other.kill()
-        other.join()
+    command = [sys.executable, "-c", OTHER, str(state.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"ready\n"
+        (alive,) = runs(state)
         sweep(state)
-        assert runs(state) == {mine.path}
-    other.close()
+        with run_dir(state) as mine:
+            assert runs(state) == {alive, mine.path}
+            assert (alive / "token").exists()
+            other.kill()
+            other.wait()
+            sweep(state)
+            assert runs(state) == {mine.path}
 
 
 def test_a_run_that_was_killed_before_it_had_its_lock_is_swept(state: StateDir) -> None:

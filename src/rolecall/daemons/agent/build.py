@@ -11,6 +11,7 @@ from rolecall.core.freshness import FreshnessRules
 from rolecall.core.names import ClusterName
 from rolecall.core.source import Ask, Issued, Source
 from rolecall.daemons.agent.config import AgentConfig, read_clusters
+from rolecall.daemons.agent.hot_path import HotPath
 from rolecall.daemons.serving import Corridor
 from rolecall.edges import entropy
 from rolecall.edges.aws.eks_auth import EksAuth
@@ -30,6 +31,7 @@ class Agent:
     corridor: Corridor
     cache: CredentialCache
     http: HttpClient
+    hot: HotPath
 
 
 class ClusterByIssuer:
@@ -42,7 +44,9 @@ class ClusterByIssuer:
     async def __call__(self, ask: Ask) -> Issued:
         """Ask for the token's cluster; raises `BadInput` for an issuer that is no cluster's."""
         issuer = door.payload_of(ask).get("iss")
-        cluster: ClusterName | None = read_clusters(self._path).get(str(issuer))
+        cluster: ClusterName | None = None
+        if isinstance(issuer, str) and issuer:
+            cluster = read_clusters(self._path).get(issuer)
         if cluster is None:
             raise BadInput(f"the token's issuer {str(issuer)[:200]!r} is not the issuer of any cluster here")
         return await self._source(replace(ask, cluster=cluster))
@@ -89,7 +93,9 @@ def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
     corridor = Corridor(
         parse=parse, source=cache, render=door.render, render_error=door.render_error, clock=clock, log=log
     )
-    return Agent(corridor, cache, http)
+    hot = HotPath(cache, door.render, clock=clock, hit=corridor.hit, most=2 * rules.size)
+    corridor.learn = hot.learn
+    return Agent(corridor, cache, http, hot)
 
 
 def probes(agent: Agent, serving: Callable[[], bool], request: Request) -> Reply:
@@ -109,6 +115,7 @@ def _metrics(agent: Agent) -> list[Metric]:
     counted = agent.cache.counters
     replies = [({"code": str(code)}, float(count)) for code, count in sorted(agent.corridor.replies.items())]
     upstream = [({"code": code}, float(count)) for code, count in sorted(counted.upstream.items())]
+    failed = [({"code": code}, float(count)) for code, count in sorted(counted.renew_failures.items())]
     none: dict[str, str] = {}
     return [
         Metric("rolecall_agent_replies_total", "counter", "Replies of the door, by status.", replies),
@@ -122,5 +129,7 @@ def _metrics(agent: Agent) -> list[Metric]:
         ),
         Metric("rolecall_agent_cache_entries", "gauge", "Credentials held.", [(none, len(agent.cache))]),
         Metric("rolecall_agent_renewals_total", "counter", "Renewals that succeeded.", [(none, counted.renewals)]),
+        Metric("rolecall_agent_renewal_failures_total", "counter", "Renewals that failed, by code.", failed),
+        Metric("rolecall_agent_evictions_total", "counter", "Entries that gave way.", [(none, counted.evictions)]),
         Metric("rolecall_agent_upstream_total", "counter", "EKS Auth's answers, by code.", upstream),
     ]

@@ -9,7 +9,7 @@ from rolecall.core.exchange import Reply, Request
 from rolecall.daemons.agent.build import Agent, probes
 from rolecall.daemons.agent.config import AgentConfig
 from rolecall.edges.clock import Clock
-from rolecall.edges.http_server import Handler, HttpServer, ServerLimits
+from rolecall.edges.http_server import Handler, HttpServer, Quick, ServerLimits
 from rolecall.edges.sockets import bind_tcp, shown_address
 from rolecall.edges.telemetry import Log
 from rolecall.errors import Misconfigured
@@ -22,7 +22,7 @@ class Listeners:
         self._config, self._clock, self._log = config, clock, log
         self._servers: list[HttpServer] = []
 
-    async def open_door(self, handler: Handler) -> list[str]:
+    async def open_door(self, handler: Handler, quick: Quick | None = None) -> list[str]:
         """Serve the door and return its addresses; raises `Misconfigured` where none could be bound.
 
         One that cannot be bound is reported and left out: a node without IPv6 still serves IPv4.
@@ -31,7 +31,8 @@ class Listeners:
         faults: list[str] = []
         for host in self._config.hosts:
             try:
-                addresses.append(await self._open(host, self._config.port, handler, "--bind-hosts and --port"))
+                flags = "--bind-hosts and --port"
+                addresses.append(await self._open(host, self._config.port, handler, flags, quick))
             except Misconfigured as fault:
                 faults.append(fault.message)
                 self._log.warning("agent.not_bound", host=host, why=fault.message)
@@ -55,8 +56,8 @@ class Listeners:
         """Take no more connections; give requests under way `drain` seconds."""
         await asyncio.gather(*(server.close(drain) for server in self._servers))
 
-    async def _open(self, host: str, port: int, handler: Handler, flags: str) -> str:
-        server = HttpServer(handler, clock=self._clock, limits=ServerLimits(), log=self._log)
+    async def _open(self, host: str, port: int, handler: Handler, flags: str, quick: Quick | None = None) -> str:
+        server = HttpServer(handler, clock=self._clock, limits=ServerLimits(), log=self._log, quick=quick)
         listener = bind_tcp(host, port, flag=flags)
         await server.listen(listener)
         self._servers.append(server)
