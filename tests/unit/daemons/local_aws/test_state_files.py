@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import json
 import os
 import shutil
@@ -11,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from botocore.configloader import load_config
+from botocore.configloader import load_config, raw_config_parse
 
 from rolecall.core.names import AccountId, Partition, Region
 from rolecall.core.secrets import Secret
@@ -85,12 +84,13 @@ def test_a_shells_own_no_proxy_is_kept(state: StateDir, shell: str, own: dict[st
 
 def test_botocore_reads_the_profiles(state: StateDir) -> None:
     """The admin's under its name, the node's key as the default of a file of its own."""
-    admin = load_config(str(state.credentials))["profiles"]["rolecall"]
-    assert admin == {"aws_access_key_id": "AKIAADMIN", "aws_secret_access_key": "admin/secret+"}
+    assert raw_config_parse(str(state.credentials)) == {
+        "rolecall": {"aws_access_key_id": "AKIAADMIN", "aws_secret_access_key": "admin/secret+"}
+    }
+    assert raw_config_parse(str(state.node_credentials)) == {
+        "default": {"aws_access_key_id": "AKIANODE", "aws_secret_access_key": "node/secret+"}
+    }
     assert load_config(str(state.aws_config))["profiles"] == {"rolecall": {"region": "us-west-2"}}
-    node = configparser.RawConfigParser()
-    node.read(state.node_credentials)
-    assert dict(node["default"]) == {"aws_access_key_id": "AKIANODE", "aws_secret_access_key": "node/secret+"}
 
 
 def test_every_file_is_private(state: StateDir) -> None:
