@@ -29,6 +29,11 @@ _CREATE_CLUSTER = (
     "aws eks create-cluster --name demo --role-arn arn:aws:iam::123456789012:role/any --resources-vpc-config {}"
 )
 
+_NEXT = {
+    "ResourceNotFoundException": "see what there is: rolecall association list",
+    "ResourceInUseException": "change the one that is there: rolecall association update",
+}
+
 
 class Plane:
     """Calls of the admin key, signed and bounded. Raises `ServiceError` with the plane's code and sentence."""
@@ -54,7 +59,11 @@ class Plane:
         """Make a call of the EKS API; parameters and answer have its member names."""
         target = path + (f"?{urlencode(query, quote_via=quote)}" if query else "")
         body = msgspec.json.encode(params) if params is not None else b""
-        answer = await self._call("eks", method, target, body)
+        try:
+            answer = await self._call("eks", method, target, body)
+        except ServiceError as fault:
+            fault.hint = _NEXT.get(fault.code, "")
+            raise
         try:
             return msgspec.json.decode(answer, type=dict[str, Any])
         except msgspec.DecodeError:
