@@ -13,7 +13,9 @@ class Request:
     """An HTTP request as it arrived.
 
     `target` is the raw request target (path and query, still percent-encoded): SigV4 signs it as sent.
-    Header names are lower-case, in order of arrival, duplicates kept. `peer` is the client's address.
+    Header names are lower-case, in order of arrival, duplicates kept. `peer` is the client's address. `raw`
+    holds the very bytes it arrived as, where a door keeps them and it came alone; `last` says that the client
+    asks for nothing more on its connection. A repr shows neither headers nor body.
     """
 
     method: str
@@ -21,6 +23,11 @@ class Request:
     headers: Headers
     body: bytes = b""
     peer: str = ""
+    raw: bytes = b""
+    last: bool = False
+
+    def __repr__(self) -> str:
+        return f"Request({self.method} {self.path[:200]!r}, {len(self.headers)} headers, {len(self.body)} bytes)"
 
     @property
     def path(self) -> str:

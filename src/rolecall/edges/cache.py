@@ -149,7 +149,10 @@ class CredentialCache:
 
         This counts as a hit and as use, and starts a renewal where one is due.
         """
-        key = key_of(ask)
+        return self.held_at(key_of(ask))
+
+    def held_at(self, key: Key) -> Issued | None:
+        """Return what `held` returns, for an ask whose key is known already."""
         entry = self._entries.get(key)
         if entry is None:
             return None

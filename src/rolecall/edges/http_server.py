@@ -23,6 +23,8 @@ from rolecall.edges.clock import Clock
 from rolecall.edges.telemetry import Log
 
 Handler = Callable[[Request], Reply | Awaitable[Reply]]
+Quick = Callable[[bytes, str], tuple[bytes, bool] | None]
+"""(bytes of one whole request, peer) → the bytes of its answer and whether the connection stays; None: read it."""
 _TEXT = (("content-type", "text/plain; charset=utf-8"), ("x-content-type-options", "nosniff"))
 _ONCE = frozenset({"host", "content-length", "authorization", "transfer-encoding"})
 _MOST_WAITING = 128  # requests of one connection that came before their turn
@@ -57,11 +59,15 @@ class HttpServer:
     """A listener and its connections.
 
     A handler is given a `Request` whose header names are lower-case, and returns a `Reply` or a wait for one.
-    What it raises is answered with 500, and logged without its message.
+    What it raises is answered with 500, and logged without its message. `quick` is asked first, where nothing
+    is half read or half answered: equal bytes ask the same, so whoever knows the answer need not read them.
     """
 
-    def __init__(self, handler: Handler, *, clock: Clock, limits: ServerLimits, log: Log) -> None:
-        self.handler, self.clock, self.limits, self.log = handler, clock, limits, log
+    def __init__(
+        self, handler: Handler, *, clock: Clock, limits: ServerLimits, log: Log, quick: Quick | None = None
+    ) -> None:
+        self.handler, self.clock, self.limits, self.log, self.quick = handler, clock, limits, log, quick
+        self.dated = DateLine()
         self.connections: set[_Connection] = set()
         self.turned_away: set[_Connection] = set()
         self._server: asyncio.Server | None = None
@@ -100,8 +106,18 @@ class _Connection(asyncio.Protocol):
         self._paused = False
         self._peer = ""
         self._unsaid = 0  # bytes since the parser last told of something
+        self._begun = False  # a request is half read
+        self._raw = b""  # the bytes that came last, where a request began with them
+        self._active = False  # something was answered since the timer was set
+        self._quick = server.quick
+        self._reader: httptools.HttpRequestParser | None = None  # made when something has to be read
         self._start()
-        self._parser = httptools.HttpRequestParser(self)
+
+    @property
+    def _parser(self) -> httptools.HttpRequestParser:
+        if self._reader is None:
+            self._reader = httptools.HttpRequestParser(self)
+        return self._reader
 
     def _start(self) -> None:
         self._target = b""
@@ -137,6 +153,13 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
+        self._raw = b""
+        if self._quick is not None and not (self._begun or self._busy or self._queue or self._full):
+            known = self._quick(data, self._peer)
+            if known is not None:
+                self._write_known(*known)
+                return
+            self._raw = data
         self._unsaid += len(data)
         try:
             self._parser.feed_data(data)
@@ -167,6 +190,9 @@ class _Connection(asyncio.Protocol):
 
     # --- what httptools calls ---
 
+    def on_message_begin(self) -> None:
+        self._begun = True
+
     def on_url(self, url: bytes) -> None:
         self._target += url
         self._grow(len(url))
@@ -194,10 +220,12 @@ class _Connection(asyncio.Protocol):
             raise _Unreadable(413)
 
     def on_message_complete(self) -> None:
-        self._unsaid = 0
+        self._unsaid, self._begun = 0, False
         method = self._parser.get_method().decode("latin-1")
-        request = Request(method, self._target.decode("latin-1"), tuple(self._headers), bytes(self._body), self._peer)
         keep = self._parser.should_keep_alive() and self._parser.get_http_version() == "1.1"
+        raw, self._raw = self._raw if _is_one_head(self._raw) else b"", b""
+        target, body = self._target.decode("latin-1"), bytes(self._body)
+        request = Request(method, target, tuple(self._headers), body, self._peer, raw, not keep)
         self._start()
         if len(self._queue) >= _MOST_WAITING:
             raise _Unreadable(429, "too many requests before the first answer")
@@ -253,7 +281,16 @@ class _Connection(asyncio.Protocol):
         keep = keep and not self._closing and not (self._deaf and not self._queue)
         silent = request.method == "HEAD" or reply.status in (204, 304)
         self._arm(self._server.limits.idle)  # also to a client that never reads what it is left with
-        self._transport.write(_head(reply, self._server.clock.now(), keep) + (b"" if silent else reply.body))
+        dated = self._server.dated(self._server.clock.now())
+        self._transport.write(head_of(reply, keep=keep) + dated + (b"" if silent else reply.body))
+        if not keep:
+            self._end()
+            self._transport.close()
+
+    def _write_known(self, answer: bytes, keep: bool) -> None:
+        assert self._transport is not None
+        self._active = True
+        self._transport.write(answer)
         if not keep:
             self._end()
             self._transport.close()
@@ -272,7 +309,7 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         self._end()
         self._arm(self._server.limits.linger)
-        self._transport.write(_head(reply, self._server.clock.now(), keep=False) + reply.body)
+        self._transport.write(head_of(reply, keep=False) + self._server.dated(self._server.clock.now()) + reply.body)
         self._transport.write_eof()
 
     def _end(self) -> None:
@@ -298,7 +335,15 @@ class _Connection(asyncio.Protocol):
     def _arm(self, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self.abort)
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._expire, seconds)
+
+    def _expire(self, seconds: float) -> None:
+        """End a connection that was quiet all the time; a busy one is not given a new timer for every answer."""
+        if self._active:
+            self._active = False
+            self._arm(seconds)
+        else:
+            self.abort()
 
     def close_when_idle(self) -> None:
         """End the connection once it has nothing to answer."""
@@ -319,12 +364,32 @@ def _phrase(status: int) -> str:
         return "Unknown"
 
 
-def _head(reply: Reply, now: float, keep: bool) -> bytes:
+def _is_one_head(data: bytes) -> bool:
+    """Whether these bytes end with the only end of a head in them: one request without a body."""
+    return data.endswith(b"\r\n\r\n") and data.count(b"\r\n\r\n") == 1 and b"\n\n" not in data
+
+
+def head_of(reply: Reply, *, keep: bool) -> bytes:
+    """Return the head of an answer but for its last line, the date."""
     lines = [f"HTTP/1.1 {reply.status} {_phrase(reply.status)}"]
     lines += [f"{name}: {value}" for name, value in reply.headers]
     if reply.status != HTTPStatus.NO_CONTENT:
         lines.append(f"content-length: {len(reply.body)}")
-    lines.append(f"date: {formatdate(now, usegmt=True)}")
     if not keep:
         lines.append("connection: close")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    return ("\r\n".join(lines) + "\r\n").encode("latin-1")
+
+
+class DateLine:
+    """The last line of every head, made once a second (RFC 9110 §6.6.1)."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._line = b""
+
+    def __call__(self, now: float) -> bytes:
+        """Return the line with the end of the head."""
+        second = int(now)
+        if second != self._second:
+            self._second, self._line = second, f"date: {formatdate(second, usegmt=True)}\r\n\r\n".encode("latin-1")
+        return self._line

@@ -91,7 +91,13 @@ def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
         return door.parse(request, allowed_hosts=allowed, now=clock.now())
 
     corridor = Corridor(
-        parse=parse, source=cache, render=door.render, render_error=door.render_error, clock=clock, log=log
+        parse=parse,
+        source=cache,
+        render=door.render,
+        render_error=door.render_error,
+        clock=clock,
+        log=log,
+        held=cache.held,
     )
     hot = HotPath(cache, door.render, clock=clock, hit=corridor.hit, most=2 * rules.size)
     corridor.learn = hot.learn
