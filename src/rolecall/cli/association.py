@@ -28,7 +28,8 @@ def association() -> None:
     """Give service accounts their roles, by EKS Pod Identity.
 
     \b
-    rolecall association create -n demo-ns -s demo-sa --role-arn arn:aws:iam::123456789012:role/demo
+    rolecall association create -n demo-ns -s demo-sa \\
+        --role-arn arn:aws:iam::123456789012:role/demo
     rolecall association list
     rolecall association delete -n demo-ns -s demo-sa
     """

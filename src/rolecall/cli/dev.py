@@ -54,9 +54,9 @@ def dev(
     """Run AWS's identity services (STS, IAM, EKS, EKS Auth) and the node agent here, without a cloud account.
 
     \b
-    rolecall dev                                   start, and keep the state for the next start
-    rolecall dev --state-dir /tmp/try              a second, separate world
-    rolecall dev --max-session-seconds 30          see clients renew their credentials
+    rolecall dev                           keep the state for the next start
+    rolecall dev --state-dir /tmp/try      a second, separate world
+    rolecall dev --max-session-seconds 30  see clients renew their credentials
 
     It starts empty. The screen says which line to paste into a shell, so that every AWS client there uses it. What
     is refused is shown with its reason; everything is in the log files of the state directory.

@@ -26,7 +26,8 @@ def serviceaccount() -> None:
     """Annotate service accounts, and see which role each has.
 
     \b
-    rolecall serviceaccount annotate -n carts -s carts --role-arn arn:aws:iam::123456789012:role/carts
+    rolecall serviceaccount annotate -n carts -s carts \\
+        --role-arn arn:aws:iam::123456789012:role/carts
     rolecall serviceaccount list
     """
 

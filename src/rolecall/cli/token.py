@@ -31,7 +31,7 @@ def token() -> None:
 
     \b
     rolecall token create -n carts -s carts
-    rolecall token create -n carts -s carts --audience other.example | rolecall token decode
+    rolecall token create -n carts -s carts | rolecall token decode
     """
 
 

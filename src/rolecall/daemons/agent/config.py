@@ -188,31 +188,42 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="rolecall agent",
         allow_abbrev=False,
+        usage="rolecall agent serve --cluster-name NAME [OPTIONS]",
         description="The node agent: hands each pod its AWS role's credentials, at 169.254.170.23.",
         epilog="example: rolecall agent serve --cluster-name prod --region us-west-2",
     )
     parser.add_argument("command", choices=("serve", "server"), help="serve the door until SIGTERM")
     add = parser.add_argument
-    add("-c", "--cluster-name", help="the cluster whose pods run here")
+    add("-c", "--cluster-name", metavar="NAME", help="the cluster whose pods run here")
     add(
         "--clusters-file",
+        metavar="FILE",
         help="JSON file, issuer URL to cluster name: choose the cluster by the token's issuer",
     )
-    add("-p", "--port", type=_port, default=80, help="port of the door (80)")
-    add("-b", "--bind-hosts", action="append", help="address of the door; may be repeated")
+    add("-p", "--port", metavar="PORT", type=_port, default=80, help="port of the door (80)")
+    add("-b", "--bind-hosts", metavar="HOST", action="append", help="address of the door; may be repeated")
     add(
         "--probe-port",
+        metavar="PORT",
         type=_port,
         default=2703,
         help="port of /healthz and /readyz on localhost (2703; 0: none)",
     )
-    add("--metrics-address", default="0.0.0.0", help="address of /metrics")  # noqa: S104 - AWS's default
-    add("--metrics-port", type=_port, default=2705, help="port of /metrics (2705; 0: none)")
-    add("--max-credential-retention-before-renewal", default="3h", help="renew after this long (3h)")
-    add("--max-cache-size", type=_count, default=2000, help="credentials held at most (2000)")
-    add("--max-service-qps", type=_rate, default=3, help="renewals started a second (3)")
-    add("--endpoint", default="", help="another EKS Auth, such as Rolecall's server")
-    add("--region", help="AWS region (AWS_REGION)")
-    add("-v", "--verbosity", default="info", help="panic, fatal, error, warn, info, debug or trace (info)")
+    add("--metrics-address", metavar="HOST", default="0.0.0.0", help="address of /metrics")  # noqa: S104 - AWS's default
+    add("--metrics-port", metavar="PORT", type=_port, default=2705, help="port of /metrics (2705; 0: none)")
+    add(
+        "--max-credential-retention-before-renewal", metavar="DURATION", default="3h", help="renew after this long (3h)"
+    )
+    add("--max-cache-size", metavar="N", type=_count, default=2000, help="credentials held at most (2000)")
+    add("--max-service-qps", metavar="N", type=_rate, default=3, help="renewals started a second (3)")
+    add("--endpoint", metavar="URL", default="", help="another EKS Auth, such as Rolecall's server")
+    add("--region", metavar="REGION", help="AWS region (AWS_REGION)")
+    add(
+        "-v",
+        "--verbosity",
+        metavar="WORD",
+        default="info",
+        help="panic, fatal, error, warn, info, debug or trace (info)",
+    )
     add("--exit-with-stdin", action="store_true", help=argparse.SUPPRESS)
     return parser
