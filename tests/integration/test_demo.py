@@ -18,7 +18,7 @@ def test_the_demo_ends_well_and_leaves_nothing(tmp_path: Path) -> None:
     calls = tmp_path / "calls"
     counting = tmp_path / "bin"
     counting.mkdir()
-    (counting / "aws").write_text(f'#!/bin/sh\necho >>{calls}\nexec {ROOT}/.venv/bin/aws "$@"\n')
+    (counting / "aws").write_text(f'#!/bin/sh\necho >>"{calls}"\nexec "{ROOT}/.venv/bin/aws" "$@"\n')
     (counting / "aws").chmod(0o755)
     (tmp_path / "tmp").mkdir()
     environment = plain_environment(tmp_path) | {

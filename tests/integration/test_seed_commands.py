@@ -12,7 +12,7 @@ from integration.dev_plane import ACCOUNT, CARTS_ROLE, CLUSTER, POD_ROLE, SETUP,
 def test_the_text_can_be_followed(new_plane: Callable[..., DevPlane]) -> None:
     """From an empty plane and setup.sh to a program with its pod's role, word by word."""
     plane = new_plane().start()
-    setup = plane.shell("bash", "-c", f'eval "$({SETUP})" && printf %s "$IAM_ROLE_ARN"')
+    setup = plane.shell("bash", "-c", f'eval "$("{SETUP}")" && printf %s "$IAM_ROLE_ARN"')
     assert setup.stdout == role_arn(POD_ROLE), setup.stderr
     issuer = plane.aws("eks", "describe-cluster", "--name", CLUSTER, "--query", "cluster.identity")["oidc"]["issuer"]
     assert issuer.startswith(f"{plane.url}/id/")

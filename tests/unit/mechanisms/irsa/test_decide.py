@@ -111,9 +111,7 @@ REFUSED = {
     "a second too long": (replace(FACTS, max_session=3599), "too-long"),
     "too long, but a stranger is not told": (replace(FACTS, max_session=1, trust=trust(sub="other")), "trust-mismatch"),
     "a role that the token does not list": (
-        replace(
-            FACTS, caller=HoldsToken(replace(CLAIMS, authorized_roles=("arn:aws:iam::123456789012:role/cart",)))
-        ),
+        replace(FACTS, caller=HoldsToken(replace(CLAIMS, authorized_roles=("arn:aws:iam::123456789012:role/cart",)))),
         "role-not-in-token",
     ),
     "a token that lists no roles": (
