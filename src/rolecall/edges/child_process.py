@@ -67,9 +67,10 @@ class ChildProcess:
                     self._process.kill()
                     await self._process.wait()
         if self._reader is not None:
-            # A grandchild may hold the pipe open; its words are not waited for.
+            # A grandchild may hold the pipe open; its words are not waited for, and asyncio has no public way to
+            # close a pipe that is read from.
             await asyncio.wait({self._reader}, timeout=1.0)
-            self._reader.cancel()
+            self._process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
             await asyncio.wait({self._reader})
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:

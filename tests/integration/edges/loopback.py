@@ -30,6 +30,7 @@ class Server:
         self.port = 0
         self.ended = 0  # connections that are over
         self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
 
     async def start(self, context: ssl.SSLContext | None = None) -> None:
         """Listen on a port of 127.0.0.1."""
@@ -40,6 +41,8 @@ class Server:
         """Stop listening."""
         assert self._server is not None
         self._server.close()
+        for writer in self._open:
+            writer.transport.abort()
         await asyncio.sleep(0.01)
 
     def hits(self, path: str) -> int:
@@ -47,6 +50,7 @@ class Server:
         return sum(head.split(" ")[1] == path for head in self.heads)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.add(writer)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             self.heads.append(head)
@@ -60,7 +64,8 @@ class Server:
             pass
         finally:
             self.ended += 1
-            writer.transport.abort() if writer.is_closing() else writer.close()
+            self._open.discard(writer)
+            writer.close()
 
 
 def certify(folder: Path, host: str) -> tuple[Path, ssl.SSLContext]:

@@ -53,7 +53,8 @@ def test_it_serves_until_it_is_told_to_stop() -> None:
         with socket.socket() as late:
             assert late.connect_ex(("127.0.0.1", port)) != 0
         for open_one in (writer, other, third):
-            open_one.close()
+            open_one.transport.abort()
+        await asyncio.sleep(0.01)
 
     asyncio.run(run())
 
