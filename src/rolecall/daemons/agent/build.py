@@ -54,37 +54,8 @@ class ClusterByIssuer:
 
 def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
     """Return the agent's parts, wired; nothing is opened yet. Raises `Misconfigured`."""
-
-    def dice() -> float:
-        return entropy.uniform(0.0, 1.0)
-
     http = HttpClient(proxies=config.environment)
-    upstream: Source = EksAuth(
-        region=config.region,
-        http=http,
-        credentials=config.credentials(),
-        wire=wire,
-        clock=clock,
-        dice=dice,
-        endpoint=config.endpoint,
-        cluster=config.cluster,
-    )
-    if config.clusters_file is not None:
-        upstream = ClusterByIssuer(upstream, config.clusters_file)
-    rules = CacheRules(
-        size=config.cache_size if config.renewal else 0,
-        service_qps=config.service_qps,
-        freshness=FreshnessRules(renewal_ttl=config.renewal or 1.0),
-    )
-    cache = CredentialCache(
-        upstream,
-        clock=clock,
-        dice=dice,
-        rules=rules,
-        token_ends=door.token_ends,
-        per_source=PerSource(rate=50, burst=500, clock=clock),
-        log=log,
-    )
+    cache = _cache(config, _upstream(config, http, clock), clock, log)
     allowed = config.allowed_hosts()
 
     def parse(request: Request) -> Ask | Reply:
@@ -99,9 +70,44 @@ def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
         log=log,
         held=cache.held,
     )
-    hot = HotPath(cache, door.render, clock=clock, hit=corridor.hit, most=2 * rules.size)
+    hot = HotPath(cache, door.render, clock=clock, hit=corridor.hit, most=2 * cache.rules.size)
     corridor.learn = hot.learn
     return Agent(corridor, cache, http, hot)
+
+
+def _dice() -> float:
+    return entropy.uniform(0.0, 1.0)
+
+
+def _upstream(config: AgentConfig, http: HttpClient, clock: Clock) -> Source:
+    upstream: Source = EksAuth(
+        region=config.region,
+        http=http,
+        credentials=config.credentials(),
+        wire=wire,
+        clock=clock,
+        dice=_dice,
+        endpoint=config.endpoint,
+        cluster=config.cluster,
+    )
+    return upstream if config.clusters_file is None else ClusterByIssuer(upstream, config.clusters_file)
+
+
+def _cache(config: AgentConfig, upstream: Source, clock: Clock, log: Log) -> CredentialCache:
+    rules = CacheRules(
+        size=config.cache_size if config.renewal else 0,
+        service_qps=config.service_qps,
+        freshness=FreshnessRules(renewal_ttl=config.renewal or 1.0),
+    )
+    return CredentialCache(
+        upstream,
+        clock=clock,
+        dice=_dice,
+        rules=rules,
+        token_ends=door.token_ends,
+        per_source=PerSource(rate=50, burst=500, clock=clock),
+        log=log,
+    )
 
 
 def probes(agent: Agent, serving: Callable[[], bool], request: Request) -> Reply:
