@@ -43,13 +43,15 @@ async def _serve(config: AgentConfig) -> int:
         stop_with_parent(stop)
     agent = build(config, clock, log)
     listeners = Listeners(config, clock, log)
-    addresses = await listeners.open_door(agent.corridor, agent.hot.answer)
-    await listeners.open_probes(agent, lambda: not stop.is_set())
-    agent.cache.start()
-    log.info("agent.serving", addresses=addresses, cluster=config.cluster, endpoint=config.endpoint or "aws")
-    await stop.wait()
-    await listeners.close(DRAIN)
-    await agent.cache.close()
-    agent.http.close()
+    try:
+        addresses = await listeners.open_door(agent.corridor)
+        await listeners.open_probes(agent, lambda: not stop.is_set())
+        agent.cache.start()
+        log.info("agent.serving", addresses=addresses, cluster=config.cluster, endpoint=config.endpoint or "aws")
+        await stop.wait()
+    finally:
+        await listeners.close(DRAIN)
+        await agent.cache.close()
+        agent.http.close()
     log.info("agent.stopped")
     return 0
