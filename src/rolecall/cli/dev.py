@@ -117,11 +117,13 @@ Paste this into a shell, and its AWS clients are this account's admin:
 
 Then give a program its pod's role:
 
-  aws eks create-cluster --name demo --role-arn arn:aws:iam::{running.account}:role/any --resources-vpc-config {{}}
+  aws eks create-cluster --name demo --resources-vpc-config {{}} \\
+    --role-arn arn:aws:iam::{running.account}:role/any
   rolecall association create -n NAMESPACE -s SERVICE_ACCOUNT --role-arn ARN
   rolecall run -n NAMESPACE -s SERVICE_ACCOUNT -- aws sts get-caller-identity
 
-Ctrl-C stops it; the next start goes on where this one was. What is refused is shown below.
+Ctrl-C stops it; the next start goes on where this one was.
+What is refused is shown below.
 """
 
 

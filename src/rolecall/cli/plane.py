@@ -119,9 +119,10 @@ class Plane:
         )
         if answer.status == 200:
             return answer.body
-        raise ServiceError(
-            answer.header("x-amzn-errortype") or "UnknownError", _sentence(answer.body), status=answer.status
-        )
+        code = answer.header("x-amzn-errortype")
+        if code is None:
+            raise self._unreadable()
+        raise ServiceError(code, _sentence(answer.body), status=answer.status)
 
 
 def account_path(cluster: str, namespace: str, name: str) -> str:
@@ -162,6 +163,6 @@ def _sentence(body: bytes) -> str:
     try:
         found = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return body.decode("utf-8", "replace").strip()[:300]
+        found = None
     message = found.get("message") if isinstance(found, dict) else None
     return str(message) if message else "the plane gave no reason"

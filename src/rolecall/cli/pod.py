@@ -123,17 +123,32 @@ async def rotate(
 
 
 async def keep_alive(plane: Plane, pod: wire.Pod, clock: Clock) -> None:
-    """Send the pod's heartbeat until it has ended; what does not answer is asked again at the next one."""
+    """Send the pod's heartbeat until it has ended; what does not answer is asked again at the next one.
+
+    That the plane is away, or has come back elsewhere, is said once: its program sees nothing but failing calls.
+    """
+    away = False
     while True:
         await clock.sleep(HEARTBEAT)
         try:
             await plane.ask("POST", f"/clusters/{pod.cluster}/pods/{pod.uid}/heartbeat", wire.Pod)
+            away = False
         except ServiceError as fault:
             if fault.status == 404:
                 _warn(f"the plane does not know this pod any more ({fault.message}): it gets no new credentials")
                 return
-        except RolecallError:
-            continue
+        except RolecallError as fault:
+            if not away:
+                _warn(_whereabouts(plane) or f"the plane cannot be asked ({fault.message}); trying again")
+            away = True
+
+
+def _whereabouts(plane: Plane) -> str:
+    """Say where the plane is now, if that is not where the program was sent."""
+    now = plane.state.running()
+    if now is None or (now.url, now.agent_url) == (plane.running.url, plane.running.agent_url):
+        return ""
+    return f"the plane listens at {now.url} now, which this program cannot know: start it again"
 
 
 def _rotation_due(token: wire.Token, now: float) -> float:

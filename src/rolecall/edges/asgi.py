@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -15,6 +16,8 @@ Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None
 Answer = Callable[[Request, bool], Awaitable[Reply]]
 """Answers a request; True says that its body was too long, is left out, and has to be refused."""
 
+BODY_SECONDS = 30.0
+"""Seconds that a body may take to arrive."""
 # A connection that is closed with bytes unread is reset, and its client may never see the answer.
 _THROWN_AWAY = 8 * 1024 * 1024
 
@@ -30,9 +33,10 @@ def application(answer: Answer, *, longest_body: int) -> Application:
         if scope["type"] != "http":
             return
         try:
-            body = await _body(receive, longest_body)
-        except ConnectionError:
-            return
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await _body(receive, longest_body)
+        except (ConnectionError, TimeoutError):
+            return  # without an answer uvicorn closes the connection
         raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
         query: bytes = scope.get("query_string", b"")
         target = raw_path + (b"?" + query if query else b"")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
+import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+from rolecall.edges.log_file import lines_to_file
 
 
 class ChildProcess:
@@ -49,6 +49,16 @@ class ChildProcess:
         """Return the last thing the child said."""
         return self._lines[-1] if self._lines else "it said nothing"
 
+    def last_words(self) -> str:
+        """Return what the child said last that was no event of its log: why it could not go on, most likely."""
+        words = [line for line in self._lines if not line.startswith("{")]
+        return " ".join(words[-2:])
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code once the child has ended; negative for a signal."""
+        return None if self._process is None else self._process.returncode
+
     async def wait(self) -> int:
         """Return the exit code once the child has ended."""
         assert self._process is not None
@@ -75,14 +85,15 @@ class ChildProcess:
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None
-        with os.fdopen(os.open(self._log, _APPEND, 0o600), "ab", buffering=0) as log:
+        with contextlib.closing(lines_to_file(self._log)) as log:
             while not process.stderr.at_eof():
                 try:
                     line = await process.stderr.readline()
                 except ValueError:  # longer than the reader's buffer, and gone
                     line = b"(a line that is too long to show)\n"
-                log.write(line)
-                self._note(line.decode("utf-8", "replace").strip())
+                text = line.decode("utf-8", "replace").strip()
+                log.handle(logging.makeLogRecord({"msg": text}))
+                self._note(text)
         self._changed.set()
 
     def _note(self, text: str) -> None:

@@ -24,15 +24,20 @@ class _PrivateFile(logging.handlers.RotatingFileHandler):
         return TextIOWrapper(os.fdopen(handle, "ab", buffering=0), encoding=self.encoding, write_through=True)
 
 
+def lines_to_file(path: Path) -> logging.Handler:
+    """Return a handler that writes messages as they are to a file of the same kind; raises `Misconfigured`."""
+    try:
+        return _PrivateFile(path, maxBytes=LONGEST, backupCount=1, encoding="utf-8")
+    except OSError as fault:
+        raise Misconfigured(f"the log {path} cannot be written: {fault.strerror}") from None
+
+
 def log_to_file(path: Path, verbosity: str = "info") -> None:
     """Send all events of this process to `path` as JSON lines; at 10 MiB it starts anew and keeps one older file.
 
     Raises `Misconfigured` where the file cannot be written.
     """
-    try:
-        handler = _PrivateFile(path, maxBytes=LONGEST, backupCount=1, encoding="utf-8")
-    except OSError as fault:
-        raise Misconfigured(f"the log {path} cannot be written: {fault.strerror}") from None
+    handler = lines_to_file(path)
     handler.setFormatter(JsonLines())
     logger = logging.getLogger(ROOT)
     logger.handlers[:] = [handler]

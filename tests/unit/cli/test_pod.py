@@ -6,9 +6,11 @@ import asyncio
 import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from rolecall.cli.pod import HEARTBEAT, injected, keep_alive, mount_token, pod_environment, rotate
 from rolecall.core.injection import Injection, Place
@@ -32,6 +34,8 @@ class FakePlane:
     def __init__(self, clock: FakeClock, life: float = LIFE) -> None:
         self.clock, self.life = clock, life
         self.failure: RolecallError | None = None
+        self.running = self.now_at = RUNNING
+        self.state = SimpleNamespace(running=lambda: self.now_at)
         self.asked: list[tuple[float, str, Any]] = []
 
     async def ask(self, method: str, path: str, kind: type, message: Any = None) -> Any:
@@ -165,7 +169,26 @@ def test_heartbeats_end_with_the_pod(capsys: pytest.CaptureFixture[str]) -> None
     plane = asyncio.run(scene())
     assert plane.times == [20, 40, 60, 80, 100]
     assert {path for _, path, _ in plane.asked} == {"POST /clusters/demo/pods/uid-1/heartbeat"}
-    assert capsys.readouterr().err.count("it gets no new credentials") == 1
+    said = capsys.readouterr().err
+    assert said.count("it gets no new credentials") == 1
+    assert said.count("cannot be asked (away)") == 1, "once for each time that the plane is away"
+
+
+def test_a_plane_that_came_back_elsewhere_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its program was given addresses that nobody serves any more: it would fail without a word from us."""
+
+    async def scene() -> None:
+        clock = FakeClock()
+        plane = FakePlane(clock)
+        task = asyncio.create_task(keep_alive(plane, POD, clock))
+        plane.failure = Upstream("refused")
+        plane.now_at = structs.replace(plane.running, url="http://127.0.0.1:9")
+        await clock.advance(61)
+        task.cancel()
+
+    asyncio.run(scene())
+    said = capsys.readouterr().err
+    assert said.count("listens at http://127.0.0.1:9 now") == 1
 
 
 @pytest.mark.parametrize(

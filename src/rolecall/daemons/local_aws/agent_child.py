@@ -31,18 +31,16 @@ class AgentChild:
         }
         self._host = config.agent_host
         self._port = config.agent_port
-        self._process = ChildProcess(
-            [sys.executable, "-m", "rolecall.daemons.agent", *arguments],
-            environment,
-            log=state.root / "agent.log",
-        )
+        self._log = state.root / "agent.log"
+        command = [sys.executable, "-m", "rolecall.daemons.agent", *arguments]
+        self._process = ChildProcess(command, environment, log=self._log)
 
     async def start(self) -> str:
         """Return the URL of the agent's door once it serves; raises `Misconfigured` where it cannot."""
         address = await self._process.first_event("agent.serving", "addresses", timeout=15.0)
         if address is None:
             raise Misconfigured(
-                f"the agent could not serve on {self._host}:{self._port}: {self._process.last_line()}",
+                f"the agent could not serve on {self._host}:{self._port}: {self._process.last_words() or 'no word'}",
                 hint="choose another address with --agent-listen",
             )
         return f"http://{address}"
@@ -52,8 +50,11 @@ class AgentChild:
         return await self._process.wait()
 
     def report_end(self) -> int:
-        """Say on stderr that the agent ended by itself; return the exit code for the plane."""
-        sys.stderr.write(f"rolecall: the agent ended unexpectedly: {self._process.last_line()}\n")
+        """Say on stderr that the agent ended by itself, and how; return the exit code for the plane."""
+        code = self._process.exit_code
+        how = f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+        words = self._process.last_words()
+        sys.stderr.write(f"rolecall: the agent {how}{': ' + words if words else ''}; its log is {self._log}\n")
         return 1
 
     async def stop(self) -> None:

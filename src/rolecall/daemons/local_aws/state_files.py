@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from rolecall.core.secrets import Secret
 from rolecall.daemons.local_aws.operations import World
@@ -57,7 +59,12 @@ def no_proxy(environment: Mapping[str, str]) -> str:
 
 
 def shell_script(state: StateDir, *, url: str, region: str) -> str:
-    """Return what a POSIX shell evaluates to use the plane, as often as it likes. Its own NO_PROXY is kept."""
+    """Return what a POSIX shell evaluates to use the plane, as often as it likes. Its own NO_PROXY is kept.
+
+    Where its PATH does not lead to the programs that were installed beside this one (rolecall, and aws in a
+    checkout), it does after; the shell's own come first.
+    """
+    programs = shlex.quote(str(Path(sys.executable).parent))
     variables = shell_environment(state, url=url, region=region)
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
     return f"""{exports}unset {" ".join(CLEARED)}
@@ -67,6 +74,7 @@ case ",${{NO_PROXY-}}," in
   *) NO_PROXY="${{NO_PROXY:+$NO_PROXY,}}${{no_proxy:+$no_proxy,}}{NO_PROXY}" ;;
 esac
 export NO_PROXY no_proxy="$NO_PROXY"
+case ":$PATH:" in *:{programs}:*) ;; *) export PATH="$PATH":{programs} ;; esac
 """
 
 
