@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
 
-from integration.dev_plane import DevPlane, role_arn
+from integration.dev_plane import DevPlane, plain_environment, role_arn
 from rolecall.cli.main import main
+from rolecall.edges.state_dir import Running, StateDir, write_private
 
 TRUST = json.dumps(
     {
@@ -400,3 +405,73 @@ def test_completion_for_other_shells(plane: DevPlane, shell: str, registers: str
     asked = {"COMP_WORDS": "rolecall asso", "COMP_CWORD": word, "_ROLECALL_COMPLETE": f"{shell}_complete"}
     done = plane.shell("rolecall", env=plane.environment | asked)
     assert (done.returncode, "association" in done.stdout, done.stderr) == (0, True, "")
+
+
+class StandIn:
+    """A state directory whose plane is this test: it holds the lock, and answers when and what the test says."""
+
+    def __init__(self, root: Path) -> None:
+        self.state = StateDir(root)
+        self.state.prepare()
+        write_private(self.state.credentials, b"[rolecall]\naws_access_key_id = AKIA\naws_secret_access_key = s\n")
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(20)
+        url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.state.announce(Running(os.getpid(), url, url, "us-west-2", "123456789012", "9.9.9"))
+
+    @contextmanager
+    def asked_by(self, *words: str) -> Iterator[tuple[subprocess.Popen[str], socket.socket]]:
+        """Run a command; yield it and the connection on which it has just asked."""
+        environment = plain_environment(self.state.root) | {"ROLECALL_STATE_DIR": str(self.state.root)}
+        with (
+            self.state.held(),
+            self.listener,
+            subprocess.Popen(
+                ["rolecall", *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            ) as command,
+        ):
+            connection, _ = self.listener.accept()
+            with connection:
+                connection.settimeout(20)
+                assert connection.recv(10)
+                yield command, connection
+            if command.poll() is None:
+                command.kill()
+
+
+def test_ctrl_c_ends_a_command_that_waits(tmp_path: Path) -> None:
+    """At once, with 130 and without a trace, though the plane says nothing."""
+    with StandIn(tmp_path / "state").asked_by("association", "list") as (command, connection):
+        command.send_signal(signal.SIGINT)
+        said = command.communicate(timeout=8)
+        assert (command.returncode, [text.strip() for text in said]) == (130, ["", ""])
+        assert connection.fileno() != -1
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"", "the plane cannot be asked"),
+        (b"SSH-2.0-x\r\n", "the plane cannot be asked"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nyes", "an answer that this rolecall cannot read"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", "an answer that this rolecall cannot read"),
+        (b"HTTP/1.1 502 Bad\r\ncontent-length: 8\r\n\r\n<h1>\x1b[2J", "an answer that this rolecall cannot read"),
+    ],
+    ids=["closed", "another protocol", "no JSON", "another version", "a proxy"],
+)
+def test_what_is_no_plane(tmp_path: Path, answer: bytes, told: str) -> None:
+    """Something else answers at its port: exit code 2, and a sentence that tells."""
+    with StandIn(tmp_path / "state").asked_by("association", "list") as (command, connection):
+        connection.recv(65_536)
+        connection.sendall(answer)
+        connection.shutdown(socket.SHUT_WR)
+        out, err = command.communicate(timeout=20)
+    assert (command.returncode, out, told in err, "Traceback" in err) == (2, "", True, False), err
+
+
+def test_a_plane_that_was_killed_is_not_waited_for(plane: DevPlane, tmp_path: Path) -> None:
+    """Its announcement is still there, its lock is not: no plane runs, and nothing is asked."""
+    stand_in = StandIn(tmp_path / "state")
+    with stand_in.listener:
+        done = plane.shell("rolecall", "association", "list", "--state-dir", str(stand_in.state.root))
+    assert (done.returncode, "no rolecall dev is running" in done.stderr) == (2, True)
