@@ -193,6 +193,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: rolecall agent serve --cluster-name prod --region us-west-2",
     )
     parser.add_argument("command", choices=("serve", "server"), help="serve the door until SIGTERM")
+    _add_door(parser)
+    _add_cache(parser)
+    parser.add_argument("--exit-with-stdin", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def _add_door(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-c", "--cluster-name", metavar="NAME", help="the cluster whose pods run here")
     add(
@@ -211,6 +218,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--metrics-address", metavar="HOST", default="0.0.0.0", help="address of /metrics")  # noqa: S104 - AWS's default
     add("--metrics-port", metavar="PORT", type=_port, default=2705, help="port of /metrics (2705; 0: none)")
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--max-credential-retention-before-renewal", metavar="DURATION", default="3h", help="renew after this long (3h)"
     )
@@ -225,5 +236,3 @@ def _parser() -> argparse.ArgumentParser:
         default="info",
         help="panic, fatal, error, warn, info, debug or trace (info)",
     )
-    add("--exit-with-stdin", action="store_true", help=argparse.SUPPRESS)
-    return parser
