@@ -23,7 +23,11 @@ def session() -> None:
 @output_option
 @state_dir_option
 def describe(access_key_id: str, output: str, state_dir: str | None) -> None:
-    """Show the session that an access key id (ASIA…) belongs to; its secrets are not shown."""
+    """Show the session that an access key id (ASIA…) belongs to; its secrets are not shown.
+
+    \b
+    rolecall session describe ASIAIOSFODNN7EXAMPLE
+    """
 
     if not access_key_id:
         raise BadInput("the access key id is empty", hint="it looks like ASIA…; programs that hold one know it")

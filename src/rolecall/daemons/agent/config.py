@@ -194,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("command", choices=("serve", "server"), help="serve the door until SIGTERM")
     _add_door(parser)
-    _add_cache(parser)
+    _add_upstream(parser)
     parser.add_argument("--exit-with-stdin", action="store_true", help=argparse.SUPPRESS)
     return parser
 
@@ -216,11 +216,11 @@ def _add_door(parser: argparse.ArgumentParser) -> None:
         default=2703,
         help="port of /healthz and /readyz on localhost (2703; 0: none)",
     )
-    add("--metrics-address", metavar="HOST", default="0.0.0.0", help="address of /metrics")  # noqa: S104 - AWS's default
+    add("--metrics-address", metavar="HOST", default="0.0.0.0", help="address of /metrics (0.0.0.0)")  # noqa: S104 - AWS's default
     add("--metrics-port", metavar="PORT", type=_port, default=2705, help="port of /metrics (2705; 0: none)")
 
 
-def _add_cache(parser: argparse.ArgumentParser) -> None:
+def _add_upstream(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--max-credential-retention-before-renewal", metavar="DURATION", default="3h", help="renew after this long (3h)"
