@@ -112,7 +112,7 @@ def test_the_agent_that_dies_takes_the_plane_with_it(new_plane: Callable[..., De
     assert len(children) == 1
     os.kill(int(children[0]), signal.SIGKILL)
     assert plane.process.wait(20) == 1
-    assert "the agent ended" in plane.output()
+    assert "the agent was ended by signal 9" in plane.output()
 
 
 def test_the_agent_does_not_outlive_a_killed_plane(new_plane: Callable[..., DevPlane]) -> None:
