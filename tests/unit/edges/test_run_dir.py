@@ -122,7 +122,7 @@ def test_what_no_run_made_is_left_alone(state: StateDir, tmp_path: Path) -> None
     (inside / "link").symlink_to(elsewhere)
     sweep(state)
     assert {path.name for path in runs(state)} == {"a" * 12, "notes.txt", "backup"}
-    assert (elsewhere / "precious").exists()
+    assert [path.name for path in elsewhere.iterdir()] == ["precious"]
     assert (state.runs / "backup" / "precious").exists()
 
 

@@ -28,7 +28,8 @@ ENV = {"AWS_REGION": "us-west-2", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCES
 
 def ask(**claims: Any) -> Ask:
     """Return an ask with a token of these claims; nothing here verifies it."""
-    return Ask(token=Secret(jwt.encode(claims, "k" * 64, algorithm="HS256")), peer="10.0.0.7")
+    token = jwt.PyJWS().encode(json.dumps(claims).encode(), "k" * 64, algorithm="HS256")
+    return Ask(token=Secret(token), peer="10.0.0.7")
 
 
 @pytest.fixture
@@ -58,7 +59,9 @@ def test_the_tokens_issuer_chooses_the_cluster(tmp_path: Path) -> None:
     assert {one.peer for one in source.asked} == {"10.0.0.7"}
 
 
-@pytest.mark.parametrize("asked", [ask(sub="x"), ask(iss=""), Ask(token=Secret("no.token")), Ask(token=None)])
+@pytest.mark.parametrize(
+    "asked", [ask(sub="x"), ask(iss=""), ask(iss=None), ask(iss=["x"]), Ask(token=Secret("no.token")), Ask(token=None)]
+)
 def test_a_token_without_a_known_issuer_asks_nobody(tmp_path: Path, asked: Ask) -> None:
     """Not even where a cluster is registered for an issuer that is called like nothing."""
     path = tmp_path / "clusters.json"

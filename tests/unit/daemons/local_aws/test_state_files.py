@@ -15,10 +15,17 @@ from botocore.configloader import load_config, raw_config_parse
 from rolecall.core.names import AccountId, Partition, Region
 from rolecall.core.secrets import Secret
 from rolecall.daemons.local_aws.operations import World
-from rolecall.daemons.local_aws.state_files import CLEARED, NO_PROXY, write_clusters, write_state_files
+from rolecall.daemons.local_aws.state_files import NO_PROXY, write_clusters, write_state_files
 from rolecall.edges.state_dir import StateDir
 
 URL = "http://127.0.0.1:4500"
+# What AWS's SDKs and Tools Reference Guide, and botocore's configprovider, put before a profile or our endpoint.
+HOSTILE = (
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_ENDPOINT_URL_IAM", "AWS_ENDPOINT_URL_EKS", "AWS_ENDPOINT_URL_EKS_AUTH", "AWS_USE_FIPS_ENDPOINT",
+    "AWS_USE_DUALSTACK_ENDPOINT", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+)  # fmt: skip
 SHELLS = [name for name in ("dash", "bash", "zsh") if shutil.which(name)]
 
 
@@ -48,7 +55,7 @@ def sourced(state: StateDir, shell: str, own: dict[str, str], times: int = 1) ->
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_shell_that_sources_the_file_is_the_admin(state: StateDir, shell: str) -> None:
     """Every variable of the plan, and none left that would lead a client elsewhere."""
-    hostile = dict.fromkeys(CLEARED, "x") | {"AWS_PROFILE": "work", "AWS_REGION": "eu-west-1"}
+    hostile = dict.fromkeys(HOSTILE, "x") | {"AWS_PROFILE": "work", "AWS_REGION": "eu-west-1"}
     found = sourced(state, shell, hostile)
     assert {name: value for name, value in found.items() if name.startswith("AWS_")} == {
         "AWS_ENDPOINT_URL": URL,
