@@ -133,6 +133,28 @@ def test_it_serves_a_pod_of_a_fixed_cluster(stage: DevPlane, tmp_path: Path) -> 
         assert started.process.wait(20) == 0
 
 
+def test_known_requests_take_the_short_way(stage: DevPlane, tmp_path: Path) -> None:
+    """The same bytes again are answered alike without being read, with a new connection and on an old one."""
+    metrics = free_port()
+    flags = ("-b", "127.0.0.1", "-p", "0", "--probe-port", "0", "--metrics-address", "127.0.0.1")
+    flags += ("--metrics-port", str(metrics), "-c", CLUSTER, "--endpoint", stage.url)
+    with (
+        agent(tmp_path, *flags, env=node_environment(stage)) as started,
+        pod_token(stage, "demo-ns", "demo-sa") as token,
+    ):
+        door = started.door()
+        first = get(door, token=token)
+        assert [get(door, token=token) for _ in range(3)] == [first] * 3
+        connection = http.client.HTTPConnection(door, timeout=20)
+        for _ in range(2):
+            connection.request("GET", "/v1/credentials", headers={"Authorization": token})
+            assert connection.getresponse().read() == first[1]
+        connection.close()
+        text = get(f"127.0.0.1:{metrics}", "/metrics")[1].decode()
+    assert "rolecall_agent_known_requests_total 5.0\n" in text or "rolecall_agent_known_requests_total 5\n" in text
+    assert 'rolecall_agent_upstream_total{code="ok"} 1' in text
+
+
 def test_two_clusters_by_issuer(stage: DevPlane, tmp_path: Path) -> None:
     """The token's issuer chooses; a cluster that is written into the file meanwhile is served at once."""
     eks, iam = stage.client("eks"), stage.client("iam")

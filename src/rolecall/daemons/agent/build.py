@@ -134,6 +134,12 @@ def _metrics(agent: Agent) -> list[Metric]:
         Metric("pod_identity_http_response", "counter", "The same, under the name AWS's agent has.", replies),
         Metric("rolecall_agent_cache_hits_total", "counter", "Answers out of the cache.", [(none, counted.hits)]),
         Metric(
+            "rolecall_agent_known_requests_total",
+            "counter",
+            "Of these, those whose very bytes were known.",
+            [(none, agent.hot.answers)],
+        ),
+        Metric(
             "rolecall_agent_cache_misses_total",
             "counter",
             "Questions not in the cache.",

@@ -37,7 +37,7 @@ class _Known:
 class HotPath:
     """Requests by their bytes, at most `most`; the one unused longest goes first.
 
-    `hit` is told of every answer, with who asked and what was handed out.
+    `hit` is told of every answer, with who asked and what was handed out; `answers` counts them.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class HotPath:
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._spellings: dict[Key, list[bytes]] = {}
         self._dated = DateLine()
+        self.answers = 0
 
     def __len__(self) -> int:
         return len(self._known)
@@ -70,6 +71,7 @@ class HotPath:
         if issued is not known.issued:
             self._encode(known, issued)
         self._known.move_to_end(raw)
+        self.answers += 1
         self._hit(peer, issued)
         return b"".join((known.head, self._dated(self._clock.now()), known.body)), known.keep
 

@@ -44,7 +44,7 @@ async def _serve(config: AgentConfig) -> int:
     agent = build(config, clock, log)
     listeners = Listeners(config, clock, log)
     try:
-        addresses = await listeners.open_door(agent.corridor)
+        addresses = await listeners.open_door(agent.corridor, agent.hot.answer)
         await listeners.open_probes(agent, lambda: not stop.is_set())
         agent.cache.start()
         log.info("agent.serving", addresses=addresses, cluster=config.cluster, endpoint=config.endpoint or "aws")
