@@ -159,7 +159,7 @@ def delete(
     output: str,
     state_dir: str | None,
 ) -> None:
-    """Delete an association: new pods are refused; running ones keep what the agent holds until its next renewal."""
+    """Delete an association: its pods get no new credentials; the agent forgets theirs within seconds."""
 
     async def work(plane: Plane) -> Association:
         path = await _named(plane, association_id, cluster, namespace, account)

@@ -56,6 +56,19 @@ class Association:
 
 
 @dataclass(frozen=True, slots=True)
+class Revocations:
+    """Associations that were changed or deleted since a moment; what was issued by them before is over.
+
+    `seq` names the moment that this reaches to. `whole` is False where the moment asked about lies so far back
+    that some may be missing.
+    """
+
+    seq: int
+    association_ids: tuple[str, ...] = ()
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceAccountFacts:
     """A service account with the annotations that decide about its pods."""
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from rolecall.core.backoff import delays
@@ -135,6 +135,8 @@ class CredentialCache:
         self._entries: OrderedDict[Key, _Entry] = OrderedDict()
         self._agenda: list[tuple[float, int, Key]] = []
         self._agenda_order = 0
+        self._revoked: dict[str, float] = {}
+        self._all_revoked = float("-inf")
         self._due: dict[Key, None] = {}
         self._renewing: set[Key] = set()
         self._bucket = TokenBucket(rate=self.rules.service_qps, burst=max(1.0, self.rules.service_qps), clock=clock)
@@ -175,6 +177,25 @@ class CredentialCache:
         self.counters.misses += 1
         return await self._flights.ask(key_of(ask), ask)
 
+    def revoke(self, association_ids: Collection[str]) -> int:
+        """Forget what was issued by these associations, also what is on its way; return how many were held.
+
+        The next one who asks is answered by upstream, which knows what holds now.
+        """
+        now = self._clock.monotonic()
+        self._revoked = {key: at for key, at in self._revoked.items() if now - at < self.rules.flights.seconds}
+        self._revoked |= dict.fromkeys(association_ids, now)
+        gone = [key for key, entry in self._entries.items() if entry.issued.association_id in association_ids]
+        for key in gone:
+            del self._entries[key]
+        return len(gone)
+
+    def revoke_all(self) -> int:
+        """Forget everything that is held or on its way; return how many were held."""
+        self._all_revoked = self._clock.monotonic()
+        count, self._entries = len(self._entries), OrderedDict()
+        return count
+
     def start(self) -> None:
         """Begin renewing in the background. Call it once, inside the running loop."""
         self._renewer = asyncio.create_task(self._renew_forever(), name="cache.renewer")
@@ -203,7 +224,8 @@ class CredentialCache:
         return False
 
     def _store(self, key: Key, ask: Ask, issued: Issued, *, renewed: _Entry | None) -> None:
-        if self.rules.size <= 0:
+        revoked_at = self._revoked.get(issued.association_id, self._all_revoked)
+        if self.rules.size <= 0 or self._flights.launched[key] <= revoked_at:
             return
         now, monotonic = self._clock.now(), self._clock.monotonic()
         times = milestones(now, issued.credentials.expires_at, self.rules.freshness, self._dice())

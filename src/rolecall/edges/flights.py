@@ -116,6 +116,7 @@ class Flights:
         self._remembered, self._per_source = remembered, per_source
         self._flying: dict[Key, asyncio.Task[Outcome]] = {}
         self._wanted: set[Key] = set()
+        self.launched: dict[Key, float] = {}
         self._denials: OrderedDict[Key, _Denial] = OrderedDict()
 
     def __contains__(self, key: Key) -> bool:
@@ -146,6 +147,7 @@ class Flights:
         """Begin the call for a question that nobody asks yet; the task returns errors, it raises none."""
         flight = asyncio.create_task(self._fly(key, ask), name="cache.flight")
         self._flying[key] = flight
+        self.launched[key] = self._clock.monotonic()
         return flight
 
     async def close(self) -> None:
@@ -171,6 +173,7 @@ class Flights:
             raise ServiceError("ServiceUnavailable", "too many questions are waiting for EKS Auth", status=503)
 
     async def _fly(self, key: Key, ask: Ask) -> Outcome:
+        """Ask, and settle what comes of it. `launched` says until then when the question was put."""
         self.counters.upstream_calls += 1
         outcome = await self._outcome(ask)
         del self._flying[key]
@@ -184,6 +187,7 @@ class Flights:
         except Exception as error:  # noqa: BLE001 - a defect in keeping must not cost the waiters their answer
             self._log.crash("cache.keeping_crashed", error)
             remember = False
+        self.launched.pop(key, None)
         if isinstance(outcome, Issued):
             self._denials.pop(key, None)
         elif remember:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from rolecall.core.names import ClusterName
 from rolecall.core.source import Ask, Issued, Source
 from rolecall.daemons.agent.config import AgentConfig, read_clusters
 from rolecall.daemons.agent.hot_path import HotPath
+from rolecall.daemons.agent.revocations import RevocationWatch
 from rolecall.daemons.serving import Corridor
 from rolecall.edges import entropy
 from rolecall.edges.aws.eks_auth import EksAuth
+from rolecall.edges.aws.revocations import RevocationsClient
 from rolecall.edges.cache import CacheRules, CredentialCache
 from rolecall.edges.clock import Clock
 from rolecall.edges.http_client import HttpClient
@@ -32,6 +35,22 @@ class Agent:
     cache: CredentialCache
     http: HttpClient
     hot: HotPath
+    watch: RevocationWatch | None = None
+    watching: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin the work in the background. Call it once, inside the running loop."""
+        self.cache.start()
+        if self.watch is not None:
+            self.watching = asyncio.create_task(self.watch.run(), name="agent.revocations")
+
+    async def close(self) -> None:
+        """End it, and every call that is under way."""
+        if self.watching is not None:
+            self.watching.cancel()
+            await asyncio.gather(self.watching, return_exceptions=True)
+        await self.cache.close()
+        self.http.close()
 
 
 class ClusterByIssuer:
@@ -72,7 +91,30 @@ def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
     )
     hot = HotPath(cache, door.render, clock=clock, hit=corridor.hit, most=2 * cache.rules.size)
     corridor.learn = hot.learn
-    return Agent(corridor, cache, http, hot)
+    return Agent(corridor, cache, http, hot, _watch(config, http, cache, clock, log))
+
+
+def _watch(
+    config: AgentConfig, http: HttpClient, cache: CredentialCache, clock: Clock, log: Log
+) -> RevocationWatch | None:
+    """Return what watches our own server for revocations; None where AWS itself is asked, which has none."""
+    if config.endpoint is None:
+        return None
+    ask = RevocationsClient(
+        endpoint=config.endpoint,
+        region=config.region,
+        http=http,
+        credentials=config.credentials(),
+        wire=wire,
+        clock=clock,
+    )
+
+    def clusters() -> Iterable[ClusterName]:
+        if config.clusters_file is not None:
+            return set(read_clusters(config.clusters_file).values())
+        return (config.cluster,) if config.cluster is not None else ()
+
+    return RevocationWatch(ask, cache, clusters=clusters, clock=clock, log=log)
 
 
 def _dice() -> float:

@@ -46,12 +46,11 @@ async def _serve(config: AgentConfig) -> int:
     try:
         addresses = await listeners.open_door(agent.corridor, agent.hot.answer)
         await listeners.open_probes(agent, lambda: not stop.is_set())
-        agent.cache.start()
+        agent.start()
         log.info("agent.serving", addresses=addresses, cluster=config.cluster, endpoint=config.endpoint or "aws")
         await stop.wait()
     finally:
         await listeners.close(DRAIN)
-        await agent.cache.close()
-        agent.http.close()
+        await agent.close()
     log.info("agent.stopped")
     return 0

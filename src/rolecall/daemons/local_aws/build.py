@@ -76,7 +76,7 @@ async def build(
         "sts": QueryFace("sts", sts.operations(WebIdentity(database, fetch_keys))),
         "iam": QueryFace("iam", iam.OPERATIONS),
         "eks": RestFace("eks", eks.operations(clusters, Associations(hosted.associations, hosted))),
-        "eks-auth": EksAuthFace(eks_auth(hosted, hosted.assume)),
+        "eks-auth": EksAuthFace(eks_auth(hosted, hosted.assume), hosted.associations.revoked),
         "rolecall": ApiserverFace(issuers, node_uid=entropy.uuid4()),
     }
     return Front(

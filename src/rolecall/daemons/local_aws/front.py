@@ -163,7 +163,7 @@ def _unsigned_service(request: Request) -> str:
     """Return which service a request without a readable signature means: by path, by the form's version, else STS."""
     if request.path.startswith("/_rolecall/"):
         return "rolecall"
-    if request.path.endswith("/assume-role-for-pod-identity"):
+    if request.path.endswith(("/assume-role-for-pod-identity", "/pod-identity-revocations")):
         return "eks-auth"
     if request.path.startswith("/clusters"):
         return "eks"

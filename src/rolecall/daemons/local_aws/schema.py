@@ -81,4 +81,20 @@ CREATE TABLE pods (
 CREATE INDEX pods_by_cluster ON pods (cluster, ended_at);
 """
 
-MIGRATIONS = (_FIRST,)
+# What agents must forget: an association that was changed or deleted, by whatever road. The newest 10,000 are kept.
+_REVOCATIONS = """
+CREATE TABLE revocations (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, cluster TEXT NOT NULL, association_id TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER association_changed AFTER UPDATE ON associations BEGIN
+  INSERT INTO revocations (cluster, association_id) VALUES (old.cluster, old.id);
+END;
+CREATE TRIGGER association_deleted AFTER DELETE ON associations BEGIN
+  INSERT INTO revocations (cluster, association_id) VALUES (old.cluster, old.id);
+END;
+CREATE TRIGGER revocations_bounded AFTER INSERT ON revocations BEGIN
+  DELETE FROM revocations WHERE seq <= new.seq - 10000;
+END;
+"""
+
+MIGRATIONS = (_FIRST, _REVOCATIONS)

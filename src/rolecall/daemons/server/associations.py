@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from rolecall.core.names import Arn, ClusterName, Namespace, RoleArn, ServiceAccountName
-from rolecall.core.records import Association, ClusterFacts
+from rolecall.core.records import Association, ClusterFacts, Revocations
 from rolecall.errors import BadName, ServiceError
 
 MOST_PER_CLUSTER = 5000
@@ -63,6 +63,10 @@ class AssociationStore(Protocol):
 
     async def remove(self, cluster: ClusterName, association_id: str) -> bool:
         """Forget an association; False where it was gone already."""
+        ...
+
+    async def revoked(self, cluster: ClusterName, after: int) -> Revocations:
+        """Return what was changed or deleted since `after`, a `seq` of before; nothing for a negative one."""
         ...
 
 

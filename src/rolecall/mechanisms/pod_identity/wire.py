@@ -18,6 +18,7 @@ import msgspec
 
 from rolecall.core.credentials import Credentials
 from rolecall.core.names import AccountId, Arn, ClusterName, Namespace, ServiceAccountName
+from rolecall.core.records import Revocations
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Issued, Subject
 from rolecall.errors import BadName, ServiceError, Upstream, UpstreamAnswered
@@ -44,6 +45,8 @@ FINAL = frozenset(
 )
 """Codes after which AWS's agent drops what it has cached."""
 
+_REVOCATIONS_PATH = re.compile(r"/clusters/([^/]+)/pod-identity-revocations")
+_AFTER = re.compile(r"after=(-?[0-9]{1,18})")
 _PATH = re.compile(r"/clusters/([^/]+)/assume-role-for-pod-identity")
 _TOKEN_PATTERN = r"[A-Za-z0-9-_=]+\.[A-Za-z0-9-_=]+\.[A-Za-z0-9-_=]+"  # noqa: S105  the model's pattern of a token
 _TOKEN = re.compile(r"[A-Za-z0-9_=-]+\.[A-Za-z0-9_=-]+\.[A-Za-z0-9_=-]+")
@@ -82,6 +85,12 @@ class _Credentials(msgspec.Struct, rename="camel"):
     expiration: Annotated[float, msgspec.Meta(gt=0, lt=253_402_300_800)]  # up to the year 9999
 
 
+class _Revocations(msgspec.Struct, rename="camel"):
+    seq: int
+    association_ids: tuple[_Text, ...]
+    whole: bool
+
+
 class _Answer(msgspec.Struct, rename="camel"):
     subject: _Subject
     audience: str
@@ -111,6 +120,40 @@ def parse_path(raw_path: str) -> ClusterName | None:
             "1 validation error detected: Value at 'clusterName' failed to satisfy constraint: "
             "Member must satisfy regular expression pattern: [0-9A-Za-z][A-Za-z0-9\\-_]*",
         ) from None
+
+
+def revocations_path(cluster: ClusterName, after: int) -> str:
+    """Return the path and query by which an agent asks what it has to forget. Rolecall's own; AWS has none."""
+    return f"/clusters/{cluster}/pod-identity-revocations?after={after}"
+
+
+def parse_revocations_path(raw_path: str, raw_query: str) -> tuple[ClusterName, int] | None:
+    """Return the cluster and the moment asked about, or None for another path; raises `ServiceError`."""
+    found = _REVOCATIONS_PATH.fullmatch(raw_path)
+    if found is None:
+        return None
+    after = _AFTER.fullmatch(raw_query)
+    try:
+        cluster = ClusterName.parse(unquote(found[1]))
+    except BadName as fault:
+        raise _invalid("InvalidParameterException", fault.message) from None
+    if after is None:
+        raise _invalid("InvalidParameterException", "after must be a whole number")
+    return cluster, int(after[1])
+
+
+def encode_revocations(revoked: Revocations) -> bytes:
+    """Return the answer's body."""
+    return msgspec.json.encode(_Revocations(revoked.seq, revoked.association_ids, revoked.whole))
+
+
+def decode_revocations(body: bytes) -> Revocations:
+    """Return what is to be forgotten; raises `Upstream` for a body that does not say."""
+    try:
+        found = msgspec.json.decode(body, type=_Revocations)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+        raise Upstream(f"the list of revocations cannot be read: {str(fault)[:200]}") from None
+    return Revocations(found.seq, found.association_ids, found.whole)
 
 
 def encode_ask(token: Secret) -> bytes:

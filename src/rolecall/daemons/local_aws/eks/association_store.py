@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from rolecall.core.names import Arn, ClusterName, Namespace, RoleArn, ServiceAccountName
-from rolecall.core.records import Association
+from rolecall.core.records import Association, Revocations
 from rolecall.daemons.local_aws.operations import World
 from rolecall.daemons.server.associations import MOST_PER_CLUSTER, Page
 from rolecall.edges.store.sqlite import Database, Row, Tx
@@ -73,6 +73,10 @@ class SqliteAssociations:
         )
         return removed == 1
 
+    async def revoked(self, cluster: ClusterName, after: int) -> Revocations:
+        """Return what was changed or deleted since `after`."""
+        return await self._database.run(lambda tx: _revoked(tx, cluster, after))
+
     async def _one(self, where: str, values: tuple[str, ...]) -> Association | None:
         statement = f"SELECT * FROM associations WHERE {where}"  # noqa: S608 - `where` is a literal of this module
         row = await self._database.run(lambda tx: tx.execute(statement, values).fetchone())
@@ -120,6 +124,18 @@ class SqliteAssociations:
             )
         _insert(tx, association, client_token)
         return association
+
+
+def _revoked(tx: Tx, cluster: ClusterName, after: int) -> Revocations:
+    row = tx.execute("SELECT coalesce(max(seq), 0) AS last, coalesce(min(seq), 1) AS first FROM revocations").fetchone()
+    if after < 0:
+        return Revocations(row["last"])
+    found = tx.execute(
+        "SELECT DISTINCT association_id FROM revocations WHERE cluster = ? AND seq > ?", (cluster, after)
+    ).fetchall()
+    # A seq that is ahead of ours is another database's: a state directory that was made anew.
+    whole = row["first"] - 1 <= after <= row["last"]
+    return Revocations(row["last"], tuple(each["association_id"] for each in found), whole)
 
 
 def _insert(tx: Tx, association: Association, client_token: str | None) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from rolecall.core.exchange import Reply, Request
+from collections.abc import Awaitable, Callable
+
+from rolecall.core.exchange import Headers, Reply, Request
+from rolecall.core.names import ClusterName
+from rolecall.core.records import Revocations
 from rolecall.core.source import Ask, Issued, Source
 from rolecall.daemons.local_aws.authenticate import JSON_CODES
 from rolecall.daemons.local_aws.faces import Reading
@@ -12,18 +16,25 @@ from rolecall.edges.store.sqlite import Tx
 from rolecall.errors import ServiceError
 from rolecall.mechanisms.pod_identity import wire
 
+_ACTION = "eks-auth:AssumeRoleForPodIdentity"
+Revoked = Callable[[ClusterName, int], Awaitable[Revocations]]
+"""(cluster, seq) → what was revoked since."""
+
 
 class EksAuthFace:
-    """AssumeRoleForPodIdentity, signed by whoever runs the agent."""
+    """AssumeRoleForPodIdentity, and what an agent has to forget; both signed by whoever runs the agent."""
 
     codes = JSON_CODES
     denied = "AccessDeniedException"
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, source: Source, revoked: Revoked) -> None:
+        self._source, self._revoked = source, revoked
 
     def read(self, request: Request) -> Reading:
         """Return the operation; its cluster is in the path, its token in the body."""
+        asked = wire.parse_revocations_path(request.path, request.query)
+        if asked is not None:
+            return self._revocations(request, *asked)
         cluster = wire.parse_path(request.path)
         if cluster is None:
             raise ServiceError("UnknownOperationException", "there is no EKS Auth operation at this path", status=404)
@@ -34,12 +45,21 @@ class EksAuthFace:
             token = wire.decode_ask(request.body)
             return {"issued": await self._source(Ask(token=token, cluster=cluster, peer=request.peer))}
 
-        def target(_tx: Tx, call: Call) -> Target:
-            arn = call.world.eks_arn(f"cluster/{cluster}")
-            return Target(arn, arn)
-
-        operation = Operation("eks-auth:AssumeRoleForPodIdentity", target, later=later)
+        operation = Operation(_ACTION, _cluster(cluster), later=later)
         return Reading("AssumeRoleForPodIdentity", operation, dict, _render)
+
+    def _revocations(self, request: Request, cluster: ClusterName, after: int) -> Reading:
+        """Whoever may ask for credentials may ask which of them are over: the action is the same."""
+        if request.method != "GET":
+            raise ServiceError("MethodNotAllowedException", "this path takes GET", status=405)
+
+        async def later(_call: Call, _answer: Answer) -> Answer:
+            return {"revoked": await self._revoked(cluster, after)}
+
+        def render(answer: Answer, request_id: str) -> Reply:
+            return Reply(200, wire.encode_revocations(answer["revoked"]), _headers(request_id))
+
+        return Reading("ListRevocations", Operation(_ACTION, _cluster(cluster), later=later), dict, render)
 
     def error(self, fault: ServiceError, request_id: str) -> Reply:
         """Return a JSON error."""
@@ -48,9 +68,20 @@ class EksAuthFace:
 
 def _render(answer: Answer, request_id: str) -> Reply:
     issued: Issued = answer["issued"]
-    headers = (
+    return Reply(200, wire.encode_issued(issued), _headers(request_id))
+
+
+def _headers(request_id: str) -> Headers:
+    return (
         ("content-type", "application/json"),
         ("x-amzn-requestid", request_id),
         ("cache-control", "no-store"),
     )
-    return Reply(200, wire.encode_issued(issued), headers)
+
+
+def _cluster(name: ClusterName) -> Callable[[Tx, Call], Target]:
+    def target(_tx: Tx, call: Call) -> Target:
+        arn = call.world.eks_arn(f"cluster/{name}")
+        return Target(arn, arn)
+
+    return target

@@ -93,3 +93,36 @@ def test_a_cluster_has_a_limit(plane: Plane, store: SqliteAssociations, monkeypa
     with pytest.raises(ServiceError) as caught:
         plane.run(store.add(association(3), None))
     assert (caught.value.status, caught.value.code) == (400, "ResourceLimitExceededException")
+
+
+def test_what_ends_is_listed_for_agents(plane: Plane, store: SqliteAssociations) -> None:
+    """Changed, deleted, or gone with its cluster; once each, after the moment that was asked about, by cluster."""
+    cluster = ClusterName(CLUSTER)
+    plane.run(store.add(association(1), None))
+    plane.run(store.add(association(2), None))
+    start = plane.run(store.revoked(cluster, -1))
+    assert start.association_ids == (), "what was made has ended nothing"
+    plane.run(store.replace(replace(association(1), disable_session_tags=True), association(1)))
+    plane.run(store.remove(cluster, association(2).id))
+    after = plane.run(store.revoked(cluster, start.seq))
+    assert (set(after.association_ids), after.whole) == ({association(1).id, association(2).id}, True)
+    assert plane.run(store.revoked(cluster, after.seq)).association_ids == ()
+    assert plane.run(store.revoked(ClusterName("other"), start.seq)).association_ids == ()
+    plane.client("eks").delete_cluster(name=CLUSTER)
+    gone = plane.run(store.revoked(cluster, after.seq))
+    assert gone.association_ids == (association(1).id,)
+
+
+def test_a_list_that_may_have_gaps_says_so(plane: Plane, store: SqliteAssociations) -> None:
+    """For a moment before the oldest that is kept, and for one of another database, which lies ahead of all."""
+    cluster = ClusterName(CLUSTER)
+    plane.run(store.add(association(1), None))
+    far = "INSERT INTO sqlite_sequence (name, seq) VALUES ('revocations', 20000)"
+    plane.run(plane.database.run(lambda tx: tx.execute(far)))
+    for flag in (True, False):
+        before = plane.run(store.find(cluster, association(1).id))
+        assert before is not None
+        plane.run(store.replace(replace(before, disable_session_tags=flag), before))
+    assert plane.run(store.revoked(cluster, 20_001)).whole
+    assert not plane.run(store.revoked(cluster, 5)).whole
+    assert not plane.run(store.revoked(cluster, 90_000)).whole
