@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -36,7 +36,8 @@ class ServerLimits:
     """Bounds of one listener.
 
     Bytes and fields of a head, bytes of a body; seconds for a request to arrive, for an answer to be read, and
-    between the two; seconds that a refused client may go on sending before it is cut off; connections at once.
+    between the two; seconds that a refused client may go on sending before it is cut off; connections at once,
+    and those of one address.
     """
 
     head: int = 128 * 1024
@@ -45,6 +46,7 @@ class ServerLimits:
     idle: float = 30.0
     linger: float = 1.0
     connections: int = 2048
+    connections_of_one: int = 1024
 
 
 class _Unreadable(Exception):
@@ -70,6 +72,7 @@ class HttpServer:
         self.dated = DateLine()
         self.connections: set[_Connection] = set()
         self.turned_away: set[_Connection] = set()
+        self.of_peer: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
 
     async def listen(self, listener: socket.socket) -> None:
@@ -133,8 +136,10 @@ class _Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
         server = self._server
-        if len(server.connections) < server.limits.connections:
+        room = server.of_peer[self._peer] < server.limits.connections_of_one
+        if room and len(server.connections) < server.limits.connections:
             server.connections.add(self)
+            server.of_peer[self._peer] += 1
             self._arm(server.limits.idle)
         elif len(server.turned_away) < _MOST_TURNED_AWAY:
             server.turned_away.add(self)
@@ -143,7 +148,11 @@ class _Connection(asyncio.Protocol):
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server.connections.discard(self)
+        if self in self._server.connections:
+            self._server.connections.remove(self)
+            self._server.of_peer[self._peer] -= 1
+            if not self._server.of_peer[self._peer]:
+                del self._server.of_peer[self._peer]
         self._server.turned_away.discard(self)
         if self._timer is not None:
             self._timer.cancel()

@@ -173,3 +173,39 @@ def test_a_busy_connection_is_not_idle_and_a_quiet_one_ends() -> None:
         await server.close(0.0)
 
     asyncio.run(run())
+
+
+def test_one_address_cannot_take_every_connection() -> None:
+    """The connections of one address are bounded below those of all; what is closed may be opened again."""
+
+    async def run() -> None:
+        served = Served()
+        limits = ServerLimits(idle=5, connections_of_one=3)
+        server = HttpServer(served.handler, clock=SystemClock(), limits=limits, log=Log())
+        listener = bind_tcp("127.0.0.1", 0)
+        address: tuple[str, int] = listener.getsockname()
+        await server.listen(listener)
+
+        opened: list[asyncio.StreamWriter] = []
+
+        async def status(source: str) -> tuple[bytes, asyncio.StreamWriter]:
+            reader, writer = await asyncio.open_connection(*address, local_addr=(source, 0))
+            opened.append(writer)
+            writer.write(GET)
+            return (await reader.readline()).split()[1], writer
+
+        first = [await status("127.0.0.1") for _ in range(3)]
+        assert [code for code, _ in first] == [b"200"] * 3
+        assert (await status("127.0.0.1"))[0] == b"503"
+        assert (await status("127.0.0.2"))[0] == b"200"
+        first[0][1].close()
+        await first[0][1].wait_closed()
+        await asyncio.sleep(0.1)
+        assert (await status("127.0.0.1"))[0] == b"200"
+        await server.close(0.0)
+        for writer in opened:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in opened), return_exceptions=True)
+        assert not server.of_peer
+
+    asyncio.run(asyncio.wait_for(run(), 10))

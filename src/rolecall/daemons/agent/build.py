@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 from rolecall.core.exchange import Reply, Request
 from rolecall.core.freshness import FreshnessRules
 from rolecall.core.names import ClusterName
-from rolecall.core.source import Ask, Issued, Source
+from rolecall.core.source import Ask, Source
 from rolecall.daemons.agent.config import AgentConfig, read_clusters
 from rolecall.daemons.agent.hot_path import HotPath
 from rolecall.daemons.agent.revocations import RevocationWatch
+from rolecall.daemons.agent.routing import ClusterByIssuer, OnThisNode
 from rolecall.daemons.serving import Corridor
 from rolecall.edges import entropy
 from rolecall.edges.aws.eks_auth import EksAuth
@@ -23,7 +23,6 @@ from rolecall.edges.clock import Clock
 from rolecall.edges.http_client import HttpClient
 from rolecall.edges.limits import PerSource
 from rolecall.edges.telemetry import CONTENT_TYPE, Log, Metric, render
-from rolecall.errors import BadInput
 from rolecall.mechanisms.pod_identity import door, wire
 
 
@@ -51,24 +50,6 @@ class Agent:
             await asyncio.gather(self.watching, return_exceptions=True)
         await self.cache.close()
         self.http.close()
-
-
-class ClusterByIssuer:
-    """Chooses the cluster by the issuer that a token names. It only routes: EKS Auth verifies the token."""
-
-    def __init__(self, source: Source, path: Path) -> None:
-        self._source = source
-        self._path = path
-
-    async def __call__(self, ask: Ask) -> Issued:
-        """Ask for the token's cluster; raises `BadInput` for an issuer that is no cluster's."""
-        issuer = door.payload_of(ask).get("iss")
-        cluster: ClusterName | None = None
-        if isinstance(issuer, str) and issuer:
-            cluster = read_clusters(self._path).get(issuer)
-        if cluster is None:
-            raise BadInput(f"the token's issuer {str(issuer)[:200]!r} is not the issuer of any cluster here")
-        return await self._source(replace(ask, cluster=cluster))
 
 
 def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
@@ -132,7 +113,9 @@ def _upstream(config: AgentConfig, http: HttpClient, clock: Clock) -> Source:
         endpoint=config.endpoint,
         cluster=config.cluster,
     )
-    return upstream if config.clusters_file is None else ClusterByIssuer(upstream, config.clusters_file)
+    if config.clusters_file is not None:
+        upstream = ClusterByIssuer(upstream, config.clusters_file)
+    return upstream if config.node is None else OnThisNode(upstream, config.node)
 
 
 def _cache(config: AgentConfig, upstream: Source, clock: Clock, log: Log) -> CredentialCache:

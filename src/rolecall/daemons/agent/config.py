@@ -34,6 +34,7 @@ class AgentConfig:
 
     cluster: ClusterName | None
     clusters_file: Path | None
+    node: str | None
     endpoint: str | None
     region: Region
     hosts: tuple[str, ...]
@@ -95,6 +96,7 @@ def read_config(argv: list[str] | None, environment: Mapping[str, str] | None = 
     config = AgentConfig(
         cluster=cluster,
         clusters_file=Path(flags.clusters_file) if flags.clusters_file else None,
+        node=flags.node_name or env.get("NODE_NAME") or None,
         endpoint=flags.endpoint or None,
         region=region,
         hosts=tuple(_host(host) for host in flags.bind_hosts or LINK_LOCAL),
@@ -207,6 +209,7 @@ def _add_door(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="JSON file, issuer URL to cluster name: choose the cluster by the token's issuer",
     )
+    add("--node-name", metavar="NAME", help="refuse tokens of pods of other nodes (NODE_NAME)")
     add("-p", "--port", metavar="PORT", type=_port, default=80, help="port of the door (80)")
     add("-b", "--bind-hosts", metavar="HOST", action="append", help="address of the door; may be repeated")
     add(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from rolecall.daemons.local_aws.apiserver.pods import NODE
 from rolecall.daemons.local_aws.config import PlaneConfig
 from rolecall.edges.child_process import ChildProcess
 from rolecall.edges.state_dir import StateDir
@@ -23,7 +24,7 @@ class AgentChild:
             "--port",
             str(config.agent_port),
         ]
-        arguments += ["--probe-port", "0", "--metrics-port", "0", "--exit-with-stdin"]
+        arguments += ["--node-name", NODE, "--probe-port", "0", "--metrics-port", "0", "--exit-with-stdin"]
         environment = {
             "AWS_SHARED_CREDENTIALS_FILE": str(state.node_credentials),
             "AWS_PROFILE": "default",

@@ -16,8 +16,9 @@ from rolecall.core.exchange import Reply, Request
 from rolecall.core.names import ClusterName
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask
-from rolecall.daemons.agent.build import Agent, ClusterByIssuer, build, probes
+from rolecall.daemons.agent.build import Agent, build, probes
 from rolecall.daemons.agent.config import read_config
+from rolecall.daemons.agent.routing import ClusterByIssuer, OnThisNode
 from rolecall.edges.telemetry import Log
 from rolecall.errors import BadInput, Misconfigured
 from rolecall.testing.fake_clock import FakeClock
@@ -38,6 +39,32 @@ def agent() -> Iterator[Agent]:
     made = build(read_config(["serve", "-c", "demo"], ENV), FakeClock(), Log())
     yield made
     made.http.close()
+
+
+@pytest.mark.parametrize(
+    ("claims", "served"),
+    [
+        ({"kubernetes.io": {"node": {"name": "here"}}}, True),
+        ({"kubernetes.io": {"node": {"name": "there"}}}, False),
+        ({"kubernetes.io": {"node": {"name": ["here"]}}}, False),
+        ({"kubernetes.io": {"node": "here"}}, False),
+        ({"kubernetes.io": []}, False),
+        ({"kubernetes.io": {"node": {}}}, True),
+        ({"kubernetes.io": {}}, True),
+        ({}, True),
+    ],
+    ids=str,
+)
+def test_a_token_of_another_node_is_refused(claims: dict[str, Any], served: bool) -> None:
+    """Before anybody is asked; one that names no node is upstream's to judge, one that cannot be read is refused."""
+    source = FakeSource(FakeClock())
+    guarded = OnThisNode(source, "here")
+    if served:
+        asyncio.run(guarded(ask(**claims)))
+    else:
+        with pytest.raises(BadInput, match="node"):
+            asyncio.run(guarded(ask(**claims)))
+    assert len(source.asked) == served
 
 
 def test_the_tokens_issuer_chooses_the_cluster(tmp_path: Path) -> None:
