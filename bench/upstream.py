@@ -2,7 +2,7 @@
 
     python -m bench.upstream PORT
 
-``PUT /mode/ok``, ``/mode/slow/0.15``, ``/mode/deny``, ``/mode/fail``, ``/mode/reset``; ``GET /calls``.
+``PUT /mode/ok``, ``/mode/slow/0.15``, ``/mode/deny``, ``/mode/fail``; ``GET /calls``.
 """
 
 from __future__ import annotations

@@ -35,6 +35,15 @@ def test_door() -> None:
     assert "keep-alive, 2,000 tokens" in done.stdout
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not has_tools, reason="needs taskset")
+def test_cold() -> None:
+    """Herds, node starts, neighbours, memory, start."""
+    done = bench("cold", "--rounds", "1")
+    assert done.returncode == 0, done.stderr
+    assert "| herd of 50, upstream denied | 1 upstream calls" in done.stdout
+
+
 def test_an_unknown_name_is_refused() -> None:
     """With the names that there are."""
     done = bench("nothing")

@@ -25,6 +25,12 @@ from rolecall.edges.limits import PerSource
 from rolecall.edges.telemetry import CONTENT_TYPE, Log, Metric, render
 from rolecall.mechanisms.pod_identity import door, wire
 
+UPSTREAM_THREADS = 32
+"""Calls upstream at once; each costs a thread, made when it is first needed.
+
+A node that starts 110 pods has them all served within a second where a call takes 150 ms.
+"""
+
 
 @dataclass(slots=True)
 class Agent:
@@ -54,7 +60,7 @@ class Agent:
 
 def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
     """Return the agent's parts, wired; nothing is opened yet. Raises `Misconfigured`."""
-    http = HttpClient(proxies=config.environment)
+    http = HttpClient(threads=UPSTREAM_THREADS, waiting=1000, proxies=config.environment)
     cache = _cache(config, _upstream(config, http, clock), clock, log)
     allowed = config.allowed_hosts()
 
