@@ -11,7 +11,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from bench.agent_door import agent, ask, fake_eks_auth
+from bench.agent_door import agent, ask, fake_eks_auth, fill
 from bench.load import tokens
 from bench.processes import Running
 
@@ -140,8 +140,7 @@ async def _paced(port: int, token: str, *, flood: bool) -> tuple[float, int]:
 def _memory(work: Path, upstream: Running) -> str:
     with agent(work, upstream.port) as door:
         idle, _ = door.memory()
-        for token in tokens(2000):
-            ask(door.port, token)
+        fill(door.port, tokens(2000))
         held, _ = door.memory()
         connections = [socket.create_connection(("127.0.0.1", door.port)) for _ in range(1000)]
         time.sleep(0.5)
