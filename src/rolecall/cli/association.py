@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +24,32 @@ from rolecall.cli.plane import Plane, with_plane
 from rolecall.errors import BadInput
 
 Association = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """The association that a command names: by its id or ARN, or by namespace and service account."""
+
+    association_id: str | None
+    cluster: str | None
+    namespace: str | None
+    account: str | None
+
+
+def names_one(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the words that name one association, as its argument `which`."""
+
+    @click.argument("association_id", required=False)
+    @cluster_option
+    @namespace_option(required=False)
+    @account_option(required=False)
+    @functools.wraps(command)
+    def named(
+        association_id: str | None, cluster: str | None, namespace: str | None, account: str | None, **others: Any
+    ) -> None:
+        command(which=Which(association_id, cluster, namespace, account), **others)
+
+    return named
 
 
 @click.group()
@@ -89,44 +118,28 @@ def list_(cluster: str | None, namespace: str | None, account: str | None, outpu
 
 
 @association.command()
-@click.argument("association_id", required=False)
-@cluster_option
-@namespace_option(required=False)
-@account_option(required=False)
+@names_one
 @output_option
 @state_dir_option
-def describe(
-    association_id: str | None,
-    cluster: str | None,
-    namespace: str | None,
-    account: str | None,
-    output: str,
-    state_dir: str | None,
-) -> None:
+def describe(which: Which, output: str, state_dir: str | None) -> None:
     """Show an association, by its id or ARN, or by -n and -s."""
 
     async def work(plane: Plane) -> Association:
-        path = await _named(plane, association_id, cluster, namespace, account)
+        path = await _path_of(plane, which)
         return _one(await plane.eks("GET", path))
 
     _show(with_plane(state_dir, work), output)
 
 
 @association.command()
-@click.argument("association_id", required=False)
-@cluster_option
-@namespace_option(required=False)
-@account_option(required=False)
+@names_one
 @click.option("--role-arn", metavar="ARN", help="Another role.")
 @click.option("--target-role-arn", metavar="ARN", help="Another target role; an empty text removes it.")
 @click.option("--disable-session-tags/--enable-session-tags", default=None, help="Leave the session tags out, or not.")
 @output_option
 @state_dir_option
 def update(
-    association_id: str | None,
-    cluster: str | None,
-    namespace: str | None,
-    account: str | None,
+    which: Which,
     role_arn: str | None,
     target_role_arn: str | None,
     disable_session_tags: bool | None,
@@ -138,31 +151,21 @@ def update(
     params = {name: value for name, value in given.items() if value is not None}
 
     async def work(plane: Plane) -> Association:
-        path = await _named(plane, association_id, cluster, namespace, account)
+        path = await _path_of(plane, which)
         return _one(await plane.eks("POST", path, params))
 
     _show(with_plane(state_dir, work), output)
 
 
 @association.command()
-@click.argument("association_id", required=False)
-@cluster_option
-@namespace_option(required=False)
-@account_option(required=False)
+@names_one
 @output_option
 @state_dir_option
-def delete(
-    association_id: str | None,
-    cluster: str | None,
-    namespace: str | None,
-    account: str | None,
-    output: str,
-    state_dir: str | None,
-) -> None:
+def delete(which: Which, output: str, state_dir: str | None) -> None:
     """Delete an association: its pods get no new credentials; the agent forgets theirs within seconds."""
 
     async def work(plane: Plane) -> Association:
-        path = await _named(plane, association_id, cluster, namespace, account)
+        path = await _path_of(plane, which)
         return _one(await plane.eks("DELETE", path))
 
     gone = with_plane(state_dir, work)
@@ -195,15 +198,14 @@ async def _all(plane: Plane, cluster: str | None, namespace: str | None, account
         query["nextToken"] = page["nextToken"]
 
 
-async def _named(
-    plane: Plane, association_id: str | None, cluster: str | None, namespace: str | None, account: str | None
-) -> str:
+async def _path_of(plane: Plane, which: Which) -> str:
     """Return the path of the association that the words name; raises `BadInput` where they name none."""
-    if association_id and (namespace or account):
+    identifier, namespace, account = which.association_id, which.namespace, which.account
+    if identifier and (namespace or account):
         raise BadInput("that names an association twice", hint="give its id, or -n NAMESPACE and -s SERVICE_ACCOUNT")
-    chosen = (await plane.cluster(cluster or _cluster_of(association_id or ""))).name
-    if association_id:
-        return _path(chosen, association_id)
+    chosen = (await plane.cluster(which.cluster or _cluster_of(identifier or ""))).name
+    if identifier:
+        return _path(chosen, identifier)
     if not namespace or not account:
         raise BadInput("which association?", hint="give its id, or -n NAMESPACE and -s SERVICE_ACCOUNT")
     found = await _all(plane, chosen, namespace, account)

@@ -12,14 +12,13 @@ import socket
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from email.utils import formatdate
-from http import HTTPStatus
 from typing import cast
 
 import httptools
 
 from rolecall.core.exchange import Reply, Request
 from rolecall.edges.clock import Clock
+from rolecall.edges.http_head import DateLine, head_of, phrase
 from rolecall.edges.telemetry import Log
 
 Handler = Callable[[Request], Reply | Awaitable[Reply]]
@@ -309,7 +308,7 @@ class _Connection(asyncio.Protocol):
         self._deaf = True
         detail = f": {why.detail}" if why.detail else ""
         retry = (("retry-after", "1"),) if why.status in (429, 503) else ()
-        body = f"{why.status} {_phrase(why.status)}{detail}\n".encode()
+        body = f"{why.status} {phrase(why.status)}{detail}\n".encode()
         self._queue.append(Reply(why.status, body, _TEXT + retry))
         self._next()
 
@@ -366,39 +365,6 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
 
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:  # an upstream's own, handed on
-        return "Unknown"
-
-
 def _is_one_head(data: bytes) -> bool:
     """Whether these bytes end with the only end of a head in them: one request without a body."""
     return data.endswith(b"\r\n\r\n") and data.count(b"\r\n\r\n") == 1 and b"\n\n" not in data
-
-
-def head_of(reply: Reply, *, keep: bool) -> bytes:
-    """Return the head of an answer but for its last line, the date."""
-    lines = [f"HTTP/1.1 {reply.status} {_phrase(reply.status)}"]
-    lines += [f"{name}: {value}" for name, value in reply.headers]
-    if reply.status != HTTPStatus.NO_CONTENT:
-        lines.append(f"content-length: {len(reply.body)}")
-    if not keep:
-        lines.append("connection: close")
-    return ("\r\n".join(lines) + "\r\n").encode("latin-1")
-
-
-class DateLine:
-    """The last line of every head, made once a second (RFC 9110 §6.6.1)."""
-
-    def __init__(self) -> None:
-        self._second = -1
-        self._line = b""
-
-    def __call__(self, now: float) -> bytes:
-        """Return the line with the end of the head."""
-        second = int(now)
-        if second != self._second:
-            self._second, self._line = second, f"date: {formatdate(second, usegmt=True)}\r\n\r\n".encode("latin-1")
-        return self._line

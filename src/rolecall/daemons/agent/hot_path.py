@@ -16,7 +16,7 @@ from rolecall.core.source import Ask, Issued
 from rolecall.edges.cache import CredentialCache
 from rolecall.edges.clock import Clock
 from rolecall.edges.flights import Key, key_of
-from rolecall.edges.http_server import DateLine, head_of
+from rolecall.edges.http_head import DateLine, head_of
 
 MOST_OF_ONE = 3
 """Spellings of one question that are kept: a client that varies its headers pushes out its own only."""

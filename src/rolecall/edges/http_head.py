@@ -1,0 +1,42 @@
+"""Heads of HTTP answers, as bytes."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from http import HTTPStatus
+
+from rolecall.core.exchange import Reply
+
+
+def phrase(status: int) -> str:
+    """Return the words of a status line."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:  # an upstream's own, handed on
+        return "Unknown"
+
+
+def head_of(reply: Reply, *, keep: bool) -> bytes:
+    """Return the head of an answer but for its last line, the date."""
+    lines = [f"HTTP/1.1 {reply.status} {phrase(reply.status)}"]
+    lines += [f"{name}: {value}" for name, value in reply.headers]
+    if reply.status != HTTPStatus.NO_CONTENT:
+        lines.append(f"content-length: {len(reply.body)}")
+    if not keep:
+        lines.append("connection: close")
+    return ("\r\n".join(lines) + "\r\n").encode("latin-1")
+
+
+class DateLine:
+    """The last line of every head, made once a second (RFC 9110 §6.6.1)."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._line = b""
+
+    def __call__(self, now: float) -> bytes:
+        """Return the line with the end of the head."""
+        second = int(now)
+        if second != self._second:
+            self._second, self._line = second, f"date: {formatdate(second, usegmt=True)}\r\n\r\n".encode("latin-1")
+        return self._line
