@@ -102,7 +102,7 @@ async def serve(app: Application, listener: socket.socket, stop: asyncio.Event, 
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=int(PATIENCE),
+        timeout_keep_alive=3600,  # ours comes sooner
         timeout_graceful_shutdown=1,
         limit_concurrency=1000,
         h11_max_incomplete_event_size=LONGEST_HEAD,
