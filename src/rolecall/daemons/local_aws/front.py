@@ -42,6 +42,7 @@ class _Trace:
     request_id: str
     write_error: Callable[[ServiceError, str], Reply]
     operation: str = "-"
+    quiet: bool = False
     caller: str = "-"
     code: str = ""
     why: str = ""
@@ -92,7 +93,8 @@ class Front:
         except Exception as error:  # noqa: BLE001  a defect answers 500, and the plane serves on
             log.crash("plane.failed", error, operation=trace.operation, request_id=trace.request_id)
             reply = trace.failed(ServiceError("InternalFailure", _FAILED, status=500))
-        log.info(
+        write = log.debug if trace.quiet and reply.status < 400 else log.info
+        write(
             "plane.answered",
             operation=trace.operation,
             caller=trace.caller,
@@ -108,7 +110,7 @@ class Front:
         face, signed = self._route(request)
         trace.write_error = face.error
         reading = face.read(request)
-        trace.operation = reading.operation.action
+        trace.operation, trace.quiet = reading.operation.action, reading.operation.quiet
         principal = await self._authenticated(request, signed, face, reading)
         trace.caller = "anonymous" if principal is None else _arn(principal)
         return await self._carry_out(request, face, reading, principal, trace.request_id)

@@ -71,7 +71,7 @@ class Operation:
     `gather` runs before the call's transaction and fetches what the operation needs from outside; `act` runs
     inside it; `later` runs after its commit, with `act`'s answer (empty where there is no `act`), for what
     must await: the product's own server. Operations `for_everyone` need no permission, `unsigned` ones no
-    signature either.
+    signature either. What a program asks again and again by itself is `quiet`: the log is not filled with it.
     """
 
     action: str
@@ -80,6 +80,7 @@ class Operation:
     later: Callable[[Call, Answer], Awaitable[Answer]] | None = None
     gather: Callable[[Call], Awaitable[Any]] | None = None
     for_everyone: bool = False
+    quiet: bool = False
     unsigned: bool = False
 
 

@@ -155,3 +155,15 @@ def test_each_cluster_has_its_issuer_pages(plane: Plane) -> None:
     eks.delete_cluster(name="c")
     assert get("/keys").status == 404
     assert get("/.well-known/openid-configuration").status == 404
+
+
+def test_what_is_asked_again_and_again_does_not_fill_the_log(plane: Plane, caplog: pytest.LogCaptureFixture) -> None:
+    """An agent's question every two seconds is a line for who debugs; its refusal is one for everybody."""
+    plane.client("eks").create_cluster(name="c", roleArn="arn:aws:iam::123456789012:role/r", resourcesVpcConfig={})
+    path = "/clusters/c/pod-identity-revocations?after=-1"
+    signed = plane.signed("GET", path, service="eks-auth", keys=plane.node)
+    caplog.clear()
+    assert plane.call(signed).status == 200
+    assert plane.call(Request("GET", path, HOST)).status == 403
+    levels = [record.levelno for record in caplog.records if record.getMessage() == "plane.answered"]
+    assert levels == [logging.DEBUG, logging.INFO]

@@ -86,7 +86,8 @@ class ApiserverFace:
             headers = (("content-type", "application/json"), ("x-amzn-requestid", request_id))
             return Reply(200, wire.encode(answer["message"]), (*headers, ("cache-control", "no-store")))
 
-        operation = Operation(f"rolecall:{route.name}", anything, act=act, for_everyone=True)
+        quiet = route.name == "HeartbeatPod"
+        operation = Operation(f"rolecall:{route.name}", anything, act=act, for_everyone=True, quiet=quiet)
         return Reading(route.name, operation, dict, render)
 
     def _create_token(self, tx: Tx, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:

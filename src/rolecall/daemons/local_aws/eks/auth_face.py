@@ -59,7 +59,7 @@ class EksAuthFace:
         def render(answer: Answer, request_id: str) -> Reply:
             return Reply(200, wire.encode_revocations(answer["revoked"]), _headers(request_id))
 
-        return Reading("ListRevocations", Operation(_ACTION, _cluster(cluster), later=later), dict, render)
+        return Reading("ListRevocations", Operation(_ACTION, _cluster(cluster), later=later, quiet=True), dict, render)
 
     def error(self, fault: ServiceError, request_id: str) -> Reply:
         """Return a JSON error."""
