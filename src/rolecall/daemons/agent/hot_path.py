@@ -18,6 +18,8 @@ from rolecall.edges.clock import Clock
 from rolecall.edges.flights import Key, key_of
 from rolecall.edges.http_head import DateLine, head_of
 
+LONGEST = 4096
+"""Bytes of a request that is kept: twice what SDKs send with a long token. Longer ones are read each time."""
 MOST_OF_ONE = 3
 """Spellings of one question that are kept: a client that varies its headers pushes out its own only."""
 
@@ -77,7 +79,7 @@ class HotPath:
 
     def learn(self, request: Request, ask: Ask, issued: Issued) -> None:
         """Keep what a request means that was just answered with these credentials."""
-        if not request.raw or request.method != "GET" or self._most <= 0:
+        if not 0 < len(request.raw) <= LONGEST or request.method != "GET" or self._most <= 0:
             return
         key, raw = key_of(ask), request.raw
         known = _Known(key, request.peer, not request.last, issued, b"", b"")

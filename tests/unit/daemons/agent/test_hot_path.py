@@ -13,7 +13,7 @@ from rolecall.core.exchange import Reply, Request
 from rolecall.core.names import AccountId
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask, Issued
-from rolecall.daemons.agent.hot_path import MOST_OF_ONE, HotPath
+from rolecall.daemons.agent.hot_path import LONGEST, MOST_OF_ONE, HotPath
 from rolecall.edges.cache import CacheRules, CredentialCache
 from rolecall.errors import Upstream
 from rolecall.testing.fake_clock import FakeClock
@@ -140,9 +140,13 @@ def test_the_same_bytes_from_another_address_are_read_again() -> None:
     run(work())
 
 
-@pytest.mark.parametrize("changes", [{"method": "HEAD"}, {"raw": b""}], ids=["HEAD", "came with others"])
+@pytest.mark.parametrize(
+    "changes",
+    [{"method": "HEAD"}, {"raw": b""}, {"raw": b"x" * (LONGEST + 1)}],
+    ids=["HEAD", "came with others", "long"],
+)
 def test_what_is_not_learned(changes: dict[str, object]) -> None:
-    """An answer without a body, and bytes that were more than one request."""
+    """An answer without a body, bytes that were more than one request, and what would cost much memory."""
 
     async def work() -> None:
         world = World()
