@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/
 SCRIPTS := $(wildcard .ci/run examples/*/*.sh)
 .DEFAULT_GOAL := help
-.PHONY: help demo dev check test test-unit test-house bench lock clean bootstrap
+.PHONY: help demo dev check test test-unit test-house test-sdks bench lock clean bootstrap
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ check: bootstrap ## format, lint, types, floors
 	$(RUN)lint-imports
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "shellcheck: not installed, skipped"; fi
 
-test: bootstrap ## the whole suite
+test: bootstrap ## the whole suite, but for test-sdks
 	$(RUN)pytest
 
 test-unit: bootstrap ## the tests without network and processes
@@ -28,6 +28,9 @@ test-unit: bootstrap ## the tests without network and processes
 
 test-house: bootstrap ## the tests of the house itself
 	$(RUN)pytest tests/house
+
+test-sdks: bootstrap ## the agent and every AWS SDK in a network namespace; as root, minutes
+	$(RUN)pytest tests/sdks
 
 bench: bootstrap ## measure, against a reference in the same run
 	$(RUN)python -m bench

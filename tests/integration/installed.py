@@ -25,9 +25,9 @@ def go_program() -> Path:
     if go is None:
         pytest.skip("needs a Go toolchain")
     source = CLIENTS / "go"
-    with _made_once("go", *sorted(source.iterdir())) as target:
+    with made_once("go", *sorted(source.iterdir())) as target:
         if not (target / "eksauth").exists():
-            _run([go, "build", "-mod=readonly", "-o", str(target / "eksauth"), "."], source)
+            run([go, "build", "-mod=readonly", "-o", str(target / "eksauth"), "."], source)
     return target / "eksauth"
 
 
@@ -37,16 +37,16 @@ def js_directory() -> Path:
     if npm is None or shutil.which("node") is None:
         pytest.skip("needs node and npm")
     source = CLIENTS / "js"
-    with _made_once("js", *sorted(path for path in source.iterdir() if path.is_file())) as target:
+    with made_once("js", *sorted(path for path in source.iterdir() if path.is_file())) as target:
         if not (target / "node_modules" / ".package-lock.json").exists():
             for path in source.iterdir():
                 shutil.copy(path, target)
-            _run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], target)
+            run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], target)
     return target
 
 
 @contextmanager
-def _made_once(name: str, *made_of: Path) -> Iterator[Path]:
+def made_once(name: str, *made_of: Path) -> Iterator[Path]:
     """Hold the directory for what is made of these files: two test runs that meet wait for one another."""
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in made_of)).hexdigest()[:16]
     target = CACHE / f"{name}-{digest}"
@@ -56,6 +56,7 @@ def _made_once(name: str, *made_of: Path) -> Iterator[Path]:
         yield target
 
 
-def _run(command: list[str], where: Path) -> None:
+def run(command: list[str], where: Path) -> None:
+    """Run a build's command; it must succeed."""
     done = subprocess.run(command, cwd=where, env=dict(os.environ), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
