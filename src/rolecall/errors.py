@@ -38,6 +38,11 @@ class RolecallError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def word(self) -> str:
+        """The stable word that this error is counted and logged under; the kind of error where it has no code."""
+        return type(self).__name__
+
 
 class BadInput(RolecallError):
     """The caller sent something that cannot be read."""
@@ -55,6 +60,11 @@ class BadToken(BadInput):
     def __init__(self, reason: str, message: str, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.reason = reason
+
+    @property
+    def word(self) -> str:
+        """The reason."""
+        return self.reason
 
 
 class BadPolicy(BadInput):
@@ -75,6 +85,11 @@ class Refused(RolecallError):
         super().__init__(refusal.sentence, hint=refusal.hint)
         self.refusal = refusal
 
+    @property
+    def word(self) -> str:
+        """The refusal's reason."""
+        return self.refusal.reason
+
 
 class ServiceError(RolecallError):
     """An error in AWS's own shape: what an AWS API would answer.
@@ -89,6 +104,11 @@ class ServiceError(RolecallError):
         self.code = code
         self.status = status
         self.retryable = status == 429 or status >= 500
+
+    @property
+    def word(self) -> str:
+        """The code."""
+        return self.code
 
 
 class Upstream(RolecallError):
@@ -107,6 +127,11 @@ class UpstreamAnswered(Upstream):
         self.code = code
         self.request_id = request_id
         self.retryable = status == 429 or status >= 500
+
+    @property
+    def word(self) -> str:
+        """The code."""
+        return self.code
 
 
 class Misconfigured(RolecallError):

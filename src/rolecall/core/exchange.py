@@ -50,8 +50,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP reply. Content-Length and Date are the server's to add."""
+    """An HTTP reply. Content-Length and Date are the server's to add.
+
+    `reason` is never sent: the stable word of a refusal, for counters and logs.
+    """
 
     status: int
     body: bytes = b""
     headers: Headers = field(default=())
+    reason: str = field(default="", compare=False)

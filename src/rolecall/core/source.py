@@ -10,7 +10,7 @@ Two function types carry every generation:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from rolecall.core.credentials import Credentials
@@ -44,7 +44,10 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """Credentials with what they are: the session's ARN and id, for whom, by which association."""
+    """Credentials with what they are: the session's ARN and id, for whom, by which association.
+
+    `request_id` is what the issuer called the request: by it, its own logs (CloudTrail) can be searched.
+    """
 
     credentials: Credentials
     assumed_role_arn: str
@@ -52,6 +55,7 @@ class Issued:
     subject: Subject | None = None
     association_arn: str = ""
     association_id: str = ""
+    request_id: str = field(default="", compare=False)
 
 
 Source = Callable[[Ask], Awaitable[Issued]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable, Coroutine
 
 
 def keep_files_private() -> None:
@@ -12,12 +13,38 @@ def keep_files_private() -> None:
     os.umask(0o077)
 
 
-def stop_on_signals() -> asyncio.Event:
-    """Return an event that SIGINT and SIGTERM set. Call it inside the running loop."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+def stop_on_signals(*, second_ends: bool = False) -> asyncio.Event:
+    """Return an event that SIGINT and SIGTERM set. Call it inside the running loop.
+
+    With `second_ends` the kernel ends the process at the next one, however busy or stuck it is.
+    """
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def told() -> None:
+        stop.set()
+        if second_ends:
+            for number in _STOPS:
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_DFL)
+
+    for number in _STOPS:
+        loop.add_signal_handler(number, told)
     return stop
+
+
+def on_hangup(work: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Begin that work at every SIGHUP, which would end the process otherwise. Call it inside the running loop."""
+    loop, running = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+
+    def told() -> None:
+        task = loop.create_task(work(), name="runner.hangup")
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, told)
 
 
 def stop_with_parent(stop: asyncio.Event) -> None:

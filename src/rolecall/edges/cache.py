@@ -19,8 +19,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from rolecall.core.backoff import delays
-from rolecall.core.freshness import DEFAULT_RULES, FreshnessRules, Milestones, State, milestones
+from rolecall.core.freshness import DEFAULT_RULES, FreshnessRules, State, milestones
 from rolecall.core.source import Ask, Issued, Source
+from rolecall.edges.cache_entry import Census, Entry, Held, Renewal, census, held
 from rolecall.edges.clock import Clock
 from rolecall.edges.flights import (
     DEFAULT_FLIGHTS,
@@ -30,10 +31,10 @@ from rolecall.edges.flights import (
     Key,
     Outcome,
     code_of,
-    count,
     key_of,
 )
 from rolecall.edges.limits import PerSource, TokenBucket
+from rolecall.edges.metrics import count
 from rolecall.edges.telemetry import Log
 from rolecall.errors import BadInput, Refused, ServiceError, UpstreamAnswered
 
@@ -43,6 +44,9 @@ _DEFINITIVE = frozenset({"ResourceNotFound", "ExpiredToken", "InvalidToken"})
 _AMBIGUOUS = "AccessDenied"
 # With this status every AWS service speaks of who signed, the node: its keys are over, and not the pod's token.
 _ABOUT_THE_SIGNER = 403
+_AFTER_A_CRASH = 1.0  # seconds until the renewer tries again
+Told = Callable[[Ask, Outcome, bool], None]
+"""Told of what an upstream call brought: the ask, the outcome, and whether it was a renewal. It must not raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,31 +71,15 @@ class CacheRules:
 
 @dataclass(slots=True)
 class CacheCounters(FlightCounters):
-    """What has happened so far; `renew_failures` counts by code as `upstream` does."""
+    """What has happened so far. Failed renewals count by code, and once more in `dropped` where they cost the entry."""
 
     hits: int = 0
     misses: int = 0
     renewals: int = 0
     evictions: int = 0
+    renewer_crashes: int = 0
     renew_failures: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Entry:
-    """`times` and `ends_at` are in wall-clock time, the other moments in monotonic time."""
-
-    ask: Ask
-    issued: Issued
-    times: Milestones
-    ends_at: float
-    over_at: float
-    used: bool = True
-    retry_at: float = 0.0  # no renewal before this
-    planned: float = 0.0  # the item of the agenda that is this entry's
-    backoff: Iterator[float] | None = None
-
-    def is_over(self, now: float, monotonic: float) -> bool:
-        return now >= self.ends_at or monotonic >= self.over_at
+    dropped: dict[str, int] = field(default_factory=dict)
 
 
 def _never(_ask: Ask) -> float | None:
@@ -103,7 +91,7 @@ class CredentialCache:
 
     `token_ends` reads, without believing it, when the token of an ask is over: an entry is dropped then.
     `per_source` limits how many questions one peer may send upstream; cached answers are not limited.
-    Raises what `Flights.ask` raises.
+    `told` hears of every outcome of an upstream call. Raises what `Flights.ask` raises.
     """
 
     def __init__(
@@ -116,7 +104,9 @@ class CredentialCache:
         token_ends: Callable[[Ask], float | None] = _never,
         per_source: PerSource | None = None,
         log: Log | None = None,
+        told: Told | None = None,
     ) -> None:
+        self._told = told
         self.rules = rules or CacheRules()
         self.counters = CacheCounters()
         self._clock, self._dice, self._log = clock, dice, log or Log()
@@ -132,7 +122,7 @@ class CredentialCache:
             per_source=per_source,
             log=self._log,
         )
-        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
+        self._entries: OrderedDict[Key, Entry] = OrderedDict()
         self._agenda: list[tuple[float, int, Key]] = []
         self._agenda_order = 0
         self._revoked: dict[str, float] = {}
@@ -141,6 +131,7 @@ class CredentialCache:
         self._renewing: set[Key] = set()
         self._bucket = TokenBucket(rate=self.rules.service_qps, burst=max(1.0, self.rules.service_qps), clock=clock)
         self._renewer: asyncio.Task[None] | None = None
+        self._renewer_fault = ""
         self._nap: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -164,6 +155,7 @@ class CredentialCache:
             return None
         self._entries.move_to_end(key)
         entry.used = True
+        entry.hits += 1
         self.counters.hits += 1
         if now >= entry.times.renew_at and monotonic >= entry.retry_at:
             self._nudge(key, entry, now)
@@ -196,6 +188,39 @@ class CredentialCache:
         count, self._entries = len(self._entries), OrderedDict()
         return count
 
+    def fault(self) -> str:
+        """Return what is wrong with the renewer; an empty text where it works, or is not to work."""
+        if self._renewer is not None and self._renewer.done() and not self._flights.closed:
+            return "the renewer has ended"
+        return self._renewer_fault
+
+    def census(self) -> Census:
+        """Return all entries in a few numbers."""
+        return census(self._entries.values(), self._clock.now(), self._clock.monotonic())
+
+    def survey(self) -> Iterator[Held]:
+        """Yield every entry as it may be shown. The cache must not be used meanwhile."""
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        for key, entry in self._entries.items():
+            if not entry.is_over(now, monotonic):
+                yield held(entry, self._renewal(key, entry), now, monotonic)
+
+    def _renewal(self, key: Key, entry: Entry) -> Renewal:
+        if key in self._flights:
+            return "under-way"
+        if key in self._due:
+            return "queued"
+        return "planned" if entry.used else "when-used"
+
+    @property
+    def failures(self) -> int:
+        """How many failures are remembered."""
+        return self._flights.remembered
+
+    def forget_failures(self) -> int:
+        """Forget all failures: whoever asks next is asked for upstream. Return how many there were."""
+        return self._flights.forget_failures()
+
     def start(self) -> None:
         """Begin renewing in the background. Call it once, inside the running loop."""
         self._renewer = asyncio.create_task(self._renew_forever(), name="cache.renewer")
@@ -211,7 +236,15 @@ class CredentialCache:
     # --- holding ---------------------------------------------------------------------------------------
 
     def _landed(self, key: Key, ask: Ask, outcome: Outcome, wanted: bool) -> bool:
-        """Keep what a call brought; return whether its failure is to be remembered."""
+        """Keep what a call brought, and tell of it; return whether its failure is to be remembered."""
+        renewal = key in self._entries
+        try:
+            return self._keep(key, ask, outcome, wanted)
+        finally:
+            if self._told is not None:
+                self._told(ask, outcome, renewal)
+
+    def _keep(self, key: Key, ask: Ask, outcome: Outcome, wanted: bool) -> bool:
         self._renewing.discard(key)
         self._wake()
         entry = self._entries.get(key)
@@ -223,7 +256,7 @@ class CredentialCache:
             self._store(key, ask, outcome, renewed=entry)
         return False
 
-    def _store(self, key: Key, ask: Ask, issued: Issued, *, renewed: _Entry | None) -> None:
+    def _store(self, key: Key, ask: Ask, issued: Issued, *, renewed: Entry | None) -> None:
         revoked_at = self._revoked.get(issued.association_id, self._all_revoked)
         if self.rules.size <= 0 or self._flights.launched[key] <= revoked_at:
             return
@@ -232,21 +265,24 @@ class CredentialCache:
         token_ends = self._token_ends(ask)
         ends_at = times.dead_at if token_ends is None else min(times.dead_at, token_ends)
         # A renewal is not a use. Replacing in place keeps a renewed entry where its last use put it.
-        entry = _Entry(ask, issued, times, ends_at, monotonic + ends_at - now, used=renewed is None)
+        entry = Entry(ask, issued, times, ends_at, monotonic + ends_at - now, came_at=monotonic)
+        entry.used, entry.hits = renewed is None, 0 if renewed is None else renewed.hits
         self._entries[key] = entry
         while len(self._entries) > self.rules.size:
             self._entries.popitem(last=False)
             self.counters.evictions += 1
         self._schedule(key, entry, monotonic + times.renew_at - now)
 
-    def _drop_or_keep(self, key: Key, entry: _Entry, error: Exception) -> bool:
+    def _drop_or_keep(self, key: Key, entry: Entry, error: Exception) -> bool:
         """A renewal failed: the entry stays unless upstream said that it must not be served. Return if dropped."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
         count(self.counters.renew_failures, code_of(error))
+        entry.last_error = code_of(error)
         if _is_ambiguous(error):  # the first one counts: later ones cannot move the end further away
             entry.over_at = min(entry.over_at, monotonic + self.rules.denied_grace)
         if _is_definitive(error) or entry.is_over(now, monotonic):
             del self._entries[key]
+            count(self.counters.dropped, code_of(error))
             self._log.info("cache.dropped", code=code_of(error))
             return True
         if entry.backoff is None:
@@ -260,7 +296,7 @@ class CredentialCache:
 
     # --- renewing --------------------------------------------------------------------------------------
 
-    def _nudge(self, key: Key, entry: _Entry, now: float) -> None:
+    def _nudge(self, key: Key, entry: Entry, now: float) -> None:
         """A hit found the entry due: queue it, or, when it is nearly over, ask now."""
         if key in self._flights or self._flights.closed:
             return
@@ -270,13 +306,13 @@ class CredentialCache:
             self._due[key] = None
             self._wake()
 
-    def _begin_renewal(self, key: Key, entry: _Entry) -> None:
+    def _begin_renewal(self, key: Key, entry: Entry) -> None:
         self._due.pop(key, None)
         self._renewing.add(key)
         entry.planned = float("inf")  # until `_landed` schedules it again
         self._flights.launch(key, entry.ask)
 
-    def _schedule(self, key: Key, entry: _Entry, when: float) -> None:
+    def _schedule(self, key: Key, entry: Entry, when: float) -> None:
         entry.planned = when
         self._agenda_order += 1
         heapq.heappush(self._agenda, (when, self._agenda_order, key))
@@ -292,9 +328,17 @@ class CredentialCache:
 
     async def _renew_forever(self) -> None:
         while not self._flights.closed:
-            self._collect_due()
-            self._renew_due()
-            self._nap = asyncio.create_task(self._clock.sleep(self._until_next()), name="cache.nap")
+            try:
+                self._collect_due()
+                self._renew_due()
+                nap, self._renewer_fault = self._until_next(), ""
+            except Exception as error:  # noqa: BLE001 - a defect here must not end all renewals in silence
+                self.counters.renewer_crashes += 1
+                self._renewer_fault = f"the renewer crashes ({type(error).__name__})"
+                self._log.crash("cache.renewer_crashed", error)
+                await self._clock.sleep(_AFTER_A_CRASH)
+                continue
+            self._nap = asyncio.create_task(self._clock.sleep(nap), name="cache.nap")
             await asyncio.wait([self._nap])
 
     def _collect_due(self) -> None:

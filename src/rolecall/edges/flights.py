@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rolecall.core.backoff import delays
 from rolecall.core.names import ClusterName, RoleArn
@@ -20,7 +20,7 @@ from rolecall.core.source import Ask, Issued, Source
 from rolecall.edges.clock import Clock, within
 from rolecall.edges.limits import PerSource
 from rolecall.edges.telemetry import Log
-from rolecall.errors import RolecallError, ServiceError, Upstream, UpstreamAnswered
+from rolecall.errors import RolecallError, ServiceError, Upstream
 
 Key = tuple[bytes, ClusterName | None, RoleArn | None, str]
 Outcome = Issued | Exception
@@ -28,7 +28,6 @@ Landed = Callable[[Key, Ask, Outcome, bool], bool]
 """Told of every outcome before its waiters are: key, ask, outcome, and whether anybody waits for it. Returns
 whether a failure is to be remembered."""
 
-_MOST_CODES = 64
 _STOPPING = "the agent is stopping"
 
 
@@ -54,11 +53,10 @@ DEFAULT_FLIGHTS = FlightRules()
 
 @dataclass(slots=True)
 class FlightCounters:
-    """What has happened so far. `upstream` counts answers by code: ``ok``, AWS's code, or a kind of error."""
+    """What has happened so far: failures that were told again, questions that were asked."""
 
     denials: int = 0
     upstream_calls: int = 0
-    upstream: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -78,16 +76,7 @@ def key_of(ask: Ask) -> Key:
 
 def code_of(error: Exception) -> str:
     """Return the word that a failure is counted under: AWS's code, or the kind of error."""
-    if isinstance(error, UpstreamAnswered | ServiceError):
-        return error.code
-    return type(error).__name__
-
-
-def count(counts: dict[str, int], code: str) -> None:
-    """Count a code; codes come from outside, so only so many different ones are told apart."""
-    if code not in counts and len(counts) >= _MOST_CODES:
-        code = "other"
-    counts[code] = counts.get(code, 0) + 1
+    return error.word if isinstance(error, RolecallError) else type(error).__name__
 
 
 class Flights:
@@ -113,7 +102,7 @@ class Flights:
         self.closed = False
         self._source, self._landed = source, landed
         self._clock, self._dice, self._log = clock, dice, log
-        self._remembered, self._per_source = remembered, per_source
+        self._most_remembered, self._per_source = remembered, per_source
         self._flying: dict[Key, asyncio.Task[Outcome]] = {}
         self._wanted: set[Key] = set()
         self.launched: dict[Key, float] = {}
@@ -121,6 +110,17 @@ class Flights:
 
     def __contains__(self, key: Key) -> bool:
         return key in self._flying
+
+    @property
+    def remembered(self) -> int:
+        """How many failures are remembered."""
+        return len(self._denials)
+
+    def forget_failures(self) -> int:
+        """Forget all failures, so that whoever asks next is asked for upstream; return how many there were."""
+        count = len(self._denials)
+        self._denials.clear()
+        return count
 
     @property
     def full(self) -> bool:
@@ -181,7 +181,6 @@ class Flights:
         self._wanted.discard(key)
         if self.closed:
             return outcome
-        count(self.counters.upstream, "ok" if isinstance(outcome, Issued) else code_of(outcome))
         try:
             remember = self._landed(key, ask, outcome, wanted)
         except Exception as error:  # noqa: BLE001 - a defect in keeping must not cost the waiters their answer
@@ -223,5 +222,5 @@ class Flights:
         denial.error = error
         denial.until = self._clock.monotonic() + next(denial.backoff)
         self._denials.move_to_end(key)
-        while len(self._denials) > self._remembered:
+        while len(self._denials) > self._most_remembered:
             self._denials.popitem(last=False)

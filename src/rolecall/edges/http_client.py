@@ -48,6 +48,11 @@ class CallFailed(Upstream):
         self.cause: Cause = cause
         self.retryable = cause not in {"tls", "too-long"}
 
+    @property
+    def word(self) -> str:
+        """The cause."""
+        return self.cause
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class HttpAnswer:

@@ -28,6 +28,7 @@ _TEXT = (("content-type", "text/plain; charset=utf-8"), ("x-content-type-options
 _ONCE = frozenset({"host", "content-length", "authorization", "transfer-encoding"})
 _MOST_WAITING = 128  # requests of one connection that came before their turn
 _MOST_TURNED_AWAY = 64  # connections over the limit that are told so; the others are cut off
+_LOOK, _FLUSH = 0.02, 0.5  # seconds, at the end: between two looks; for the last answers to be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class HttpServer:
     A handler is given a `Request` whose header names are lower-case, and returns a `Reply` or a wait for one.
     What it raises is answered with 500, and logged without its message. `quick` is asked first, where nothing
     is half read or half answered: equal bytes ask the same, so whoever knows the answer need not read them.
+    `accepted` and `cut_off` count connections, `refused` the answers, by status, to what could not be read.
     """
 
     def __init__(
@@ -72,22 +74,35 @@ class HttpServer:
         self.connections: set[_Connection] = set()
         self.turned_away: set[_Connection] = set()
         self.of_peer: Counter[str] = Counter()
+        self.accepted = self.cut_off = 0
+        self.refused: Counter[int] = Counter()
         self._server: asyncio.Server | None = None
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being answered now."""
+        return sum(connection.busy for connection in self.connections)
+
     async def listen(self, listener: socket.socket) -> None:
-        """Serve on a socket that is bound."""
-        self._server = await asyncio.get_running_loop().create_server(lambda: _Connection(self), sock=listener)
+        """Serve on a socket that is bound, of TCP or of this machine only."""
+        loop = asyncio.get_running_loop()
+        create = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
+        self._server = await create(lambda: _Connection(self), sock=listener)
 
     async def close(self, drain: float) -> None:
-        """Take no more connections, give requests under way `drain` seconds, then end."""
+        """Take no more connections, give requests under way `drain` seconds, then end.
+
+        Clients that do not read the answer that they were given are waited for only briefly.
+        """
         if self._server is not None:
             self._server.close()
         for connection in list(self.connections):
             connection.close_when_idle()
-        waited = 0.0
-        while self.connections and waited < drain:
-            await self.clock.sleep(0.02)
-            waited += 0.02
+        waited = unread = 0.0
+        while self.connections and waited < drain and unread < _FLUSH:
+            await self.clock.sleep(_LOOK)
+            waited += _LOOK
+            unread = 0.0 if self.in_flight else unread + _LOOK
         for connection in [*self.connections, *self.turned_away]:
             connection.abort()
 
@@ -135,6 +150,7 @@ class _Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
         server = self._server
+        server.accepted += 1
         room = server.of_peer[self._peer] < server.limits.connections_of_one
         if room and len(server.connections) < server.limits.connections:
             server.connections.add(self)
@@ -144,6 +160,7 @@ class _Connection(asyncio.Protocol):
             server.turned_away.add(self)
             self._refuse(_Unreadable(503, "too many connections"))
         else:
+            server.cut_off += 1
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -306,6 +323,7 @@ class _Connection(asyncio.Protocol):
     def _refuse(self, why: _Unreadable) -> None:
         """Answer what cannot be read, in its turn; the rest of the bytes means nothing."""
         self._deaf = True
+        self._server.refused[why.status] += 1
         detail = f": {why.detail}" if why.detail else ""
         retry = (("retry-after", "1"),) if why.status in (429, 503) else ()
         body = f"{why.status} {phrase(why.status)}{detail}\n".encode()
@@ -325,6 +343,11 @@ class _Connection(asyncio.Protocol):
         self._queue.clear()
 
     # --- the connection ---
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request of this client is being answered."""
+        return self._busy
 
     def _is_closing(self) -> bool:
         return self._transport is None or self._transport.is_closing()

@@ -8,6 +8,8 @@ import socket
 
 from rolecall.errors import Misconfigured
 
+Listener = socket.socket
+
 
 def bind_tcp(host: str, port: int, *, flag: str = "--port") -> socket.socket:
     """Return a listening, non-blocking socket; raises `Misconfigured`, whose hint names the flag to change."""

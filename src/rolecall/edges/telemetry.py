@@ -1,4 +1,4 @@
-"""What a process says about itself: log events as JSON lines, and counters in Prometheus' text format.
+"""What a process says about itself: log events, as JSON lines or as logfmt.
 
 An event has a constant name such as ``agent.serving`` and fields; nothing is ever formatted into the
 name. A `Secret` among the fields is shown as ``Secret(…)``, whatever else happens.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import traceback
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TextIO
 
 ROOT = "rolecall"
+_NOT_IN_A_KEY = re.compile(r"[^A-Za-z0-9_.-]")
+_PLAIN = re.compile(r"[A-Za-z0-9_.,:;/+@%*()\[\]{}<>!?|~^&$#'-]+")
 
 # The words of AWS's agent for --verbosity; the two above "error" silence everything below them.
 LEVELS: Mapping[str, int] = {
@@ -86,64 +88,64 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its newline."""
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line: dict[str, object] = {
-            "time": at.replace("+00:00", "Z"),
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-        }
-        fields = getattr(record, "fields", {})
+        line, fields = _parts(record)
         try:
-            return _json({**line, **{name: value for name, value in fields.items() if name not in line}})
+            return _json({**line, **fields})
         except (TypeError, ValueError, RecursionError):  # no field may cost an event its line
             return _json({**line, "fields": {str(name): str(value) for name, value in fields.items()}})
 
 
-def _json(line: Mapping[str, object]) -> str:
+class Logfmt(logging.Formatter):
+    """Formats a record as ``key=value`` pairs: time, level, event, then the fields.
+
+    A text that is more than one plain word is a JSON string, and what is neither text nor number is JSON in one.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its newline."""
+        line, fields = _parts(record)
+        return " ".join(f"{_key(name)}={_value(value)}" for name, value in (*line.items(), *fields.items()))
+
+
+FORMATS: Mapping[str, type[logging.Formatter]] = {"json": JsonLines, "logfmt": Logfmt}
+
+
+def _parts(record: logging.LogRecord) -> tuple[dict[str, object], dict[str, object]]:
+    """Return what every line begins with, and the event's fields, none of which takes the place of those."""
+    at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    line: dict[str, object] = {
+        "time": at.replace("+00:00", "Z"),
+        "level": record.levelname.lower(),
+        "event": record.getMessage(),
+    }
+    return line, {name: value for name, value in getattr(record, "fields", {}).items() if name not in line}
+
+
+def _json(line: object) -> str:
     return json.dumps(line, default=str, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
 
-def configure(stream: TextIO, verbosity: str = "info") -> None:
-    """Send all events of this process to `stream` as JSON lines, from that verbosity upwards.
+def _key(name: object) -> str:
+    return _NOT_IN_A_KEY.sub("_", str(name)) or "_"
 
-    Raises `KeyError` for an unknown word; `LEVELS` has the known ones.
+
+def _value(value: object) -> str:
+    if not isinstance(value, str):
+        try:
+            value = _json(value) if isinstance(value, bool | int | float | list | tuple | dict | None) else str(value)
+        except (TypeError, ValueError, RecursionError):
+            value = str(value)
+    return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=True)
+
+
+def configure(stream: TextIO, verbosity: str = "info", form: str = "json") -> None:
+    """Send all events of this process to `stream`, from that verbosity upwards, in that format.
+
+    Raises `KeyError` for an unknown word; `LEVELS` and `FORMATS` have the known ones.
     """
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(FORMATS[form]())
     logger = logging.getLogger(ROOT)
     logger.handlers[:] = [handler]
     logger.setLevel(LEVELS[verbosity.lower()])
     logger.propagate = False
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric family: samples are (labels, value) pairs. `kind` is ``counter`` or ``gauge``."""
-
-    name: str
-    kind: str
-    help: str
-    samples: Iterable[tuple[Mapping[str, str], float]] = field(default=())
-
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-
-def render(metrics: Iterable[Metric]) -> bytes:
-    """Return the families in Prometheus' text exposition format 0.0.4."""
-    lines: list[str] = []
-    for metric in metrics:
-        lines.append(f"# HELP {metric.name} {_escape(metric.help)}")
-        lines.append(f"# TYPE {metric.name} {metric.kind}")
-        for labels, value in metric.samples:
-            shown = ",".join(f'{key}="{_quote(text)}"' for key, text in labels.items())
-            lines.append(f"{metric.name}{{{shown}}} {value}" if shown else f"{metric.name} {value}")
-    return ("\n".join(lines) + "\n").encode()
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\n", "\\n")
-
-
-def _quote(text: str) -> str:
-    return _escape(text).replace('"', '\\"')

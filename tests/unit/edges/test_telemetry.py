@@ -1,4 +1,4 @@
-"""What is logged and counted: lines that parse, and secrets that nothing shows."""
+"""What is logged: lines that parse, and secrets that nothing shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rolecall.core.credentials import Credentials
 from rolecall.core.names import AccountId
 from rolecall.core.secrets import Secret
-from rolecall.edges.telemetry import LEVELS, ROOT, JsonLines, Log, Metric, configure, render
+from rolecall.edges.telemetry import LEVELS, ROOT, JsonLines, Log, Logfmt, configure
 
 HIDDEN = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 SECRET = Secret(HIDDEN)
@@ -32,11 +32,16 @@ def stream() -> Iterator[io.StringIO]:
     logger.handlers[:], logger.level, logger.propagate = before
 
 
-def line_of(**fields: object) -> dict[str, object]:
-    """Return one event's line, parsed."""
+def record_of(**fields: object) -> logging.LogRecord:
+    """Return the record of one event."""
     record = logging.LogRecord(ROOT, logging.INFO, "x", 1, "agent.serving", None, None)
     record.fields = fields
-    found = JsonLines().format(record)
+    return record
+
+
+def line_of(**fields: object) -> dict[str, object]:
+    """Return one event's line, parsed."""
+    found = JsonLines().format(record_of(**fields))
     assert "\n" not in found
     parsed = json.loads(found, parse_constant=pytest.fail)
     assert isinstance(parsed, dict)
@@ -84,10 +89,13 @@ def test_verbosity(stream: io.StringIO) -> None:
 )
 def test_a_secret_among_the_fields_is_never_shown(value: object) -> None:
     """However it is wrapped, and however badly the rest of the field can be written."""
-    shown = json.dumps(line_of(value=value, other="still here"))
-    assert HIDDEN not in shown
-    assert "Secret(" in shown
-    assert "still here" in shown
+    for shown in (
+        json.dumps(line_of(value=value, other="still here")),
+        Logfmt().format(record_of(value=value, other="still here")),
+    ):
+        assert HIDDEN not in shown
+        assert "Secret(" in shown
+        assert "still here" in shown
 
 
 def test_no_field_takes_the_place_of_an_events_own() -> None:
@@ -115,49 +123,68 @@ def test_a_crash_is_logged_without_its_message(stream: io.StringIO) -> None:
     assert "test_telemetry.py:" in found["where"][0]
 
 
-# The text format 0.0.4: https://prometheus.io/docs/instrumenting/exposition_formats/
-SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? ([^ ]+)")
-LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(?:,|$)')
+# https://brandur.org/logfmt; as Go's kr/logfmt reads it: a value is a bare word, or a quoted string.
+PAIR = re.compile(r'([^ ="]+)=("(?:[^"\\]|\\.)*"|[^ ="]*)(?: |$)')
 
 
-def parse(text: str) -> dict[str, tuple[str, str, dict[tuple[tuple[str, str], ...], float]]]:
-    """Read an exposition by the words of its specification: name → kind, help, samples by labels."""
-    assert text.endswith("\n")
-    found: dict[str, tuple[str, str, dict[tuple[tuple[str, str], ...], float]]] = {}
-    helps: dict[str, str] = {}
-    for line in text[:-1].split("\n"):
-        if line.startswith("# HELP "):
-            _, _, name, words = line.split(" ", 3)
-            helps[name] = re.sub(r"\\(.)", lambda m: {"n": "\n"}.get(m[1], m[1]), words)
-        elif line.startswith("# TYPE "):
-            _, _, name, kind = line.split(" ", 3)
-            found[name] = (kind, helps[name], {})
-        else:
-            match = SAMPLE.fullmatch(line)
-            assert match, line
-            labels = []
-            at = 0
-            while at < len(match[2] or ""):
-                label = LABEL.match(match[2], at)
-                assert label, line
-                labels.append((label[1], re.sub(r"\\(.)", lambda m: {"n": "\n"}.get(m[1], m[1]), label[2])))
-                at = label.end()
-            assert tuple(labels) not in found[match[1]][2], "a sample comes once"
-            found[match[1]][2][tuple(labels)] = float(match[3])
+def logfmt(line: str) -> dict[str, str]:
+    """Read a line of logfmt."""
+    found: dict[str, str] = {}
+    at = 0
+    while at < len(line):
+        pair = PAIR.match(line, at)
+        assert pair, line[at:]
+        assert pair[1] not in found
+        found[pair[1]] = json.loads(pair[2]) if pair[2].startswith('"') else pair[2]
+        at = pair.end()
     return found
 
 
-@given(
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=20), st.floats(allow_nan=False), st.text('ab\\\n"{}, =')
+@given(st.dictionaries(st.from_regex(r"[a-z][a-z_]{0,8}", fullmatch=True), st.text(max_size=20), max_size=4))
+def test_logfmt_is_read_back_as_it_was(fields: dict[str, str]) -> None:
+    """Whatever stands in a value: it ends where it ends, and no line becomes two."""
+    line = Logfmt().format(record_of(**fields))
+    assert line.isascii()
+    assert line.isprintable()
+    own = {name: text for name, text in fields.items() if name not in ("time", "level", "event")}
+    found = logfmt(line)
+    assert list(found)[:3] == ["time", "level", "event"]
+    assert {name: text for name, text in found.items() if name in own} == own
+    assert (found["level"], found["event"]) == ("info", "agent.serving")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (3, "3"),
+        (0.5, "0.5"),
+        (True, "true"),
+        (None, "null"),
+        ("", '""'),
+        ("a b", '"a b"'),
+        ("a=b", '"a=b"'),
+        ("arn:aws:sts::123456789012:assumed-role/r/s", "arn:aws:sts::123456789012:assumed-role/r/s"),
+        (["a", 1], r'"[\"a\",1]"'),
+        ({"a": SECRET}, None),
+        (float("nan"), "nan"),
+    ],
+    ids=str,
 )
-def test_metrics_are_read_back_as_they_were(label: str, value: float, words: str) -> None:
-    """Whatever stands in labels and help: codes come from outside."""
-    text = render(
-        [
-            Metric("rolecall_a_total", "counter", words, [({"code": label, "door": words}, value), ({}, 1)]),
-            Metric("rolecall_b", "gauge", "Nothing yet."),
-        ]
-    ).decode()
-    found = parse(text)
-    assert found["rolecall_a_total"] == ("counter", words, {(("code", label), ("door", words)): value, (): 1.0})
-    assert found["rolecall_b"] == ("gauge", "Nothing yet.", {})
+def test_logfmt_of_a_value(value: object, shown: str | None) -> None:
+    """Numbers and plain words stand as they are, everything else is quoted."""
+    line = Logfmt().format(record_of(value=value))
+    assert shown is None or line.endswith(f" event=agent.serving value={shown}")
+
+
+def test_a_key_of_logfmt_is_one_word() -> None:
+    """Nothing in a field's name can end it."""
+    assert Logfmt().format(record_of(**{'a b="c': 1})).endswith(" a_b__c=1")
+
+
+def test_the_format_is_a_choice(stream: io.StringIO) -> None:
+    """JSON where nothing else is said; a word that is no format is refused."""
+    configure(stream, "info", "logfmt")
+    Log().info("agent.serving", cluster="one")
+    assert stream.getvalue().endswith(" level=info event=agent.serving cluster=one\n")
+    with pytest.raises(KeyError):
+        configure(stream, "info", "xml")

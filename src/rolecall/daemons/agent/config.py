@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from rolecall.core.names import ClusterName, Region
 from rolecall.edges.aws.node_credentials import EnvironmentCredentials, NodeCredentials, SharedFileCredentials
-from rolecall.edges.telemetry import LEVELS
+from rolecall.edges.telemetry import FORMATS, LEVELS
 from rolecall.errors import BadName, Misconfigured
 
 LINK_LOCAL = ("169.254.170.23", "fd00:ec2::23")
@@ -46,6 +46,8 @@ class AgentConfig:
     cache_size: int
     service_qps: float
     verbosity: str
+    log_format: str
+    admin_socket: Path | None
     exit_with_stdin: bool
     environment: Mapping[str, str]
 
@@ -108,6 +110,8 @@ def read_config(argv: list[str] | None, environment: Mapping[str, str] | None = 
         cache_size=flags.max_cache_size,
         service_qps=flags.max_service_qps if flags.max_service_qps > 0 else 3,
         verbosity=flags.verbosity,
+        log_format=flags.log_format,
+        admin_socket=Path(flags.admin_socket) if flags.admin_socket else None,
         exit_with_stdin=flags.exit_with_stdin,
         environment=env,
     )
@@ -197,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("command", choices=("serve", "server"), help="serve the door until SIGTERM")
     _add_door(parser)
     _add_upstream(parser)
+    _add_view(parser)
     parser.add_argument("--exit-with-stdin", action="store_true", help=argparse.SUPPRESS)
     return parser
 
@@ -232,6 +237,12 @@ def _add_upstream(parser: argparse.ArgumentParser) -> None:
     add("--max-service-qps", metavar="N", type=_rate, default=3, help="renewals started a second (3)")
     add("--endpoint", metavar="URL", default="", help="another EKS Auth, such as Rolecall's server")
     add("--region", metavar="REGION", help="AWS region (AWS_REGION)")
+
+
+def _add_view(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--log-format", choices=tuple(FORMATS), default="json", help="form of log lines (json)")
+    add("--admin-socket", metavar="PATH", help="answer `rolecall agent status` at this socket (none)")
     add(
         "-v",
         "--verbosity",

@@ -3,62 +3,98 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from rolecall.core.exchange import Reply, Request
-from rolecall.daemons.agent.build import Agent, probes
 from rolecall.daemons.agent.config import AgentConfig
 from rolecall.edges.clock import Clock
 from rolecall.edges.http_server import Handler, HttpServer, Quick, ServerLimits
-from rolecall.edges.sockets import bind_tcp, shown_address
+from rolecall.edges.sockets import Listener, bind_tcp, shown_address
 from rolecall.edges.telemetry import Log
 from rolecall.errors import Misconfigured
 
+if TYPE_CHECKING:
+    from rolecall.edges.admin_socket import AdminSocket
+
 
 class Listeners:
-    """Opens and closes what the agent serves on."""
+    """Opens and closes what the agent serves on.
+
+    `addresses` are those of the door, `not_bound` the hosts that it could not be bound to, with why; `doors` are
+    its servers. `stopping` is set when the door takes nobody in any more.
+    """
 
     def __init__(self, config: AgentConfig, clock: Clock, log: Log) -> None:
         self._config, self._clock, self._log = config, clock, log
-        self._servers: list[HttpServer] = []
+        self.addresses: list[str] = []
+        self.not_bound: dict[str, str] = {}
+        self.doors: list[HttpServer] = []
+        self.stopping = False
+        self._others: list[HttpServer] = []
+        self._admin: AdminSocket | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests the door is answering now."""
+        return sum(server.in_flight for server in self.doors)
 
     async def open_door(self, handler: Handler, quick: Quick | None = None) -> list[str]:
         """Serve the door and return its addresses; raises `Misconfigured` where none could be bound.
 
         One that cannot be bound is reported and left out: a node without IPv6 still serves IPv4.
         """
-        addresses: list[str] = []
-        faults: list[str] = []
         for host in self._config.hosts:
             try:
                 flags = "--bind-hosts and --port"
-                addresses.append(await self._open(host, self._config.port, handler, flags, quick))
+                server, address = await self._open(host, self._config.port, handler, flags, quick)
+                self.doors.append(server)
+                self.addresses.append(address)
             except Misconfigured as fault:
-                faults.append(fault.message)
+                self.not_bound[host] = fault.message
                 self._log.warning("agent.not_bound", host=host, why=fault.message)
-        if not addresses:
-            raise Misconfigured("; ".join(faults), hint="choose an address and port that exist here and are free")
-        return addresses
+        if not self.addresses:
+            why = "; ".join(self.not_bound.values())
+            raise Misconfigured(why, hint="choose an address and port that exist here and are free")
+        return self.addresses
 
-    async def open_probes(self, agent: Agent, serving: Callable[[], bool]) -> None:
+    async def open_probes(self, handler: Handler) -> None:
         """Serve /healthz, /readyz and /metrics where the settings say."""
-
-        def handler(request: Request) -> Reply:
-            return probes(agent, serving, request)
-
+        places = []
         if self._config.probe_port:
-            await self._open("127.0.0.1", self._config.probe_port, handler, "--probe-port")
+            places.append(("127.0.0.1", self._config.probe_port, "--probe-port"))
         if self._config.metrics_port:
-            flags = "--metrics-address and --metrics-port"
-            await self._open(self._config.metrics_host, self._config.metrics_port, handler, flags)
+            places.append(
+                (self._config.metrics_host, self._config.metrics_port, "--metrics-address and --metrics-port")
+            )
+        for host, port, flags in places:
+            self._others.append((await self._open(host, port, handler, flags))[0])
 
-    async def close(self, drain: float) -> None:
-        """Take no more connections; give requests under way `drain` seconds."""
-        await asyncio.gather(*(server.close(drain) for server in self._servers))
+    async def open_admin(self, handler: Handler) -> None:
+        """Serve the admin socket where the settings name one."""
+        if self._config.admin_socket is not None:
+            from rolecall.edges.admin_socket import AdminSocket  # here: few agents have one
 
-    async def _open(self, host: str, port: int, handler: Handler, flags: str, quick: Quick | None = None) -> str:
-        server = HttpServer(handler, clock=self._clock, limits=ServerLimits(), log=self._log, quick=quick)
+            self._admin = AdminSocket(self._config.admin_socket)
+            self._others.append(await self._listen(self._admin.listener, handler))
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more connections at the door; give requests under way that many seconds. The probes go on."""
+        self.stopping = True
+        await asyncio.gather(*(server.close(seconds) for server in self.doors))
+
+    async def close(self) -> None:
+        """End all of it now."""
+        self.stopping = True
+        await asyncio.gather(*(server.close(0.0) for server in (*self.doors, *self._others)))
+        if self._admin is not None:
+            self._admin.remove()
+
+    async def _open(
+        self, host: str, port: int, handler: Handler, flags: str, quick: Quick | None = None
+    ) -> tuple[HttpServer, str]:
         listener = bind_tcp(host, port, flag=flags)
+        return await self._listen(listener, handler, quick), shown_address(listener)
+
+    async def _listen(self, listener: Listener, handler: Handler, quick: Quick | None = None) -> HttpServer:
+        server = HttpServer(handler, clock=self._clock, limits=ServerLimits(), log=self._log, quick=quick)
         await server.listen(listener)
-        self._servers.append(server)
-        return shown_address(listener)
+        return server

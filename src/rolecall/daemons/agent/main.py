@@ -5,15 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Coroutine
 
-from rolecall.daemons.agent.build import build
+from rolecall.daemons.agent.build import ANSWER_WITHIN, build
 from rolecall.daemons.agent.config import AgentConfig, read_config
 from rolecall.daemons.agent.listeners import Listeners
-from rolecall.daemons.runner import stop_on_signals, stop_with_parent
+from rolecall.daemons.agent.probes import Probes
+from rolecall.daemons.agent.reload import reload
+from rolecall.daemons.agent.status import Status
+from rolecall.daemons.runner import on_hangup, stop_on_signals, stop_with_parent
 from rolecall.edges.clock import SystemClock
 from rolecall.edges.telemetry import Log, configure
 from rolecall.errors import RolecallError
 
-DRAIN = 1.5
+DRAIN = ANSWER_WITHIN + 0.5
+"""Seconds at the end for requests in flight: each is answered, or fails, by its own deadline."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     try:
         config = read_config(argv)
-        configure(sys.stderr, config.verbosity)
+        configure(sys.stderr, config.verbosity, config.log_format)
         return _loop(_serve(config))
     except RolecallError as error:
         sys.stderr.write(f"rolecall agent: {error.message}\n" + (f"  {error.hint}\n" if error.hint else ""))
@@ -38,19 +42,23 @@ def _loop(work: Coroutine[None, None, int]) -> int:
 
 async def _serve(config: AgentConfig) -> int:
     clock, log = SystemClock(), Log("rolecall.agent")
-    stop = stop_on_signals()
+    stop = stop_on_signals(second_ends=True)
     if config.exit_with_stdin:
         stop_with_parent(stop)
     agent = build(config, clock, log)
     listeners = Listeners(config, clock, log)
+    on_hangup(lambda: reload(agent, config, log))
     try:
         addresses = await listeners.open_door(agent.corridor, agent.hot.answer)
-        await listeners.open_probes(agent, lambda: not stop.is_set())
+        await listeners.open_probes(Probes(agent, listeners))
+        await listeners.open_admin(Status(agent, listeners, clock))
         agent.start()
         log.info("agent.serving", addresses=addresses, cluster=config.cluster, endpoint=config.endpoint or "aws")
         await stop.wait()
+        log.info("agent.draining", requests=listeners.in_flight)
+        await listeners.drain(DRAIN)
     finally:
-        await listeners.close(DRAIN)
         await agent.close()
+        await listeners.close()
     log.info("agent.stopped")
     return 0

@@ -10,7 +10,7 @@ from typing import Any
 from rolecall.core.names import ClusterName
 from rolecall.core.source import Ask, Issued, Source
 from rolecall.daemons.agent.config import read_clusters
-from rolecall.errors import BadInput
+from rolecall.errors import BadToken
 from rolecall.mechanisms.pod_identity import door
 
 
@@ -22,13 +22,15 @@ class ClusterByIssuer:
         self._path = path
 
     async def __call__(self, ask: Ask) -> Issued:
-        """Ask for the token's cluster; raises `BadInput` for an issuer that is no cluster's."""
+        """Ask for the token's cluster; raises `BadToken` for an issuer that is no cluster's."""
         issuer = door.payload_of(ask).get("iss")
         cluster: ClusterName | None = None
         if isinstance(issuer, str) and issuer:
             cluster = read_clusters(self._path).get(issuer)
         if cluster is None:
-            raise BadInput(f"the token's issuer {str(issuer)[:200]!r} is not the issuer of any cluster here")
+            raise BadToken(
+                "unknown-issuer", f"the token's issuer {str(issuer)[:200]!r} is not the issuer of any cluster here"
+            )
         return await self._source(replace(ask, cluster=cluster))
 
 
@@ -43,10 +45,11 @@ class OnThisNode:
         self._node = node
 
     async def __call__(self, ask: Ask) -> Issued:
-        """Ask for a token of this node; raises `BadInput` for one that names another."""
+        """Ask for a token of this node; raises `BadToken` for one that names another."""
         named = _node(door.payload_of(ask))
         if named is not None and named != self._node:
-            raise BadInput(f"the token belongs to a pod of node {named[:200]!r}; this agent serves {self._node!r}")
+            sentence = f"the token belongs to a pod of node {named[:200]!r}; this agent serves {self._node!r}"
+            raise BadToken("other-node", sentence)
         return await self._source(ask)
 
 

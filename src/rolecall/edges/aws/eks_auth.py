@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from rolecall.core.backoff import delays
@@ -17,6 +19,7 @@ from rolecall.edges.http_client import CallFailed, HttpAnswer, HttpClient, split
 from rolecall.errors import BadInput, Misconfigured, Upstream, UpstreamAnswered
 
 LONGEST_ANSWER = 65_536
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
 class Wire(Protocol):
@@ -49,6 +52,7 @@ class EksAuth:
 
     A call that found no answer, was throttled or failed over there is tried again, at most `attempts` times
     within `deadline` seconds, after a jittered delay; every attempt is signed afresh. Other errors are final.
+    `told` hears of every call: its word (``ok``, a code, a cause) and its seconds.
     """
 
     def __init__(
@@ -68,7 +72,9 @@ class EksAuth:
         deadline: float = 6.0,
         backoff_base: float = 0.2,
         backoff_cap: float = 1.0,
+        told: Callable[[str, float], None] | None = None,
     ) -> None:
+        self._told = told
         self._origin, base = split_url(endpoint or default_endpoint(region))
         if "?" in base:
             raise Misconfigured(
@@ -106,7 +112,9 @@ class EksAuth:
                 if attempt == self._attempts or not error.retryable or spent:
                     raise
             await self._clock.sleep(pause)
-        return self._wire.decode_issued(answer.body)
+        request_id = answer.header("x-amzn-requestid") or ""
+        issued = self._wire.decode_issued(answer.body)
+        return replace(issued, request_id=request_id) if _REQUEST_ID.fullmatch(request_id) else issued
 
     def _request(self, cluster: ClusterName, token: Secret) -> Request:
         return Request(
@@ -130,7 +138,22 @@ class EksAuth:
             region=self._region,
             now=self._clock.now(),
         )
-        answer = await self._http.call(
+        started, word = self._clock.monotonic(), "given-up"
+        try:
+            answer = await self._call(request, left)
+            if answer.status != 200:
+                raise self._error(answer, token)
+            word = "ok"
+            return answer
+        except Upstream as error:
+            word = error.word
+            raise
+        finally:
+            if self._told is not None:
+                self._told(word, self._clock.monotonic() - started)
+
+    async def _call(self, request: Request, left: float) -> HttpAnswer:
+        return await self._http.call(
             request.method,
             f"{self._origin}{request.target}",
             request.headers,
@@ -139,9 +162,6 @@ class EksAuth:
             timeout=min(self._attempt_timeout, left),
             longest_body=LONGEST_ANSWER,
         )
-        if answer.status != 200:
-            raise self._error(answer, token)
-        return answer
 
     def _error(self, answer: HttpAnswer, token: Secret) -> Upstream:
         """Return what an answer that is not 200 says; it never quotes the token, so that no log can."""

@@ -48,9 +48,9 @@ def parse(request: Request, *, allowed_hosts: Collection[str], now: float) -> As
     still sends its own name.
     """
     if request.path != PATH:
-        return _text(404, "404 page not found")
+        return _text(404, "404 page not found", "not-found")
     if request.method not in ("GET", "HEAD"):
-        return Reply(405, b"use GET\n", (*_PLAIN, ("allow", "GET, HEAD")))
+        return Reply(405, b"use GET\n", (*_PLAIN, ("allow", "GET, HEAD")), "method")
     host = _host(request.header("host") or "")
     if host not in allowed_hosts:
         shown = " ".join(sorted(allowed_hosts))
@@ -58,16 +58,17 @@ def parse(request: Request, *, allowed_hosts: Collection[str], now: float) -> As
             403,
             "Access Denied. Called agent through invalid address, please use either "
             f"[{shown}] address not {host[:100]}",
+            "host",
         )
     token = (request.header("authorization") or "").strip()
     if not token:
-        return _text(400, "Service account token cannot be empty")
+        return _text(400, "Service account token cannot be empty", "no-token")
     try:
         jws = split(token, longest=LONGEST_TOKEN)
     except NotAJws as fault:
-        return _text(400, _MALFORMED + _malformed(fault))
-    fault_text = _claims_fault(jws, now)
-    return Ask(token=Secret(token), peer=request.peer) if fault_text is None else _text(400, fault_text)
+        return _text(400, _MALFORMED + _malformed(fault), "malformed-token")
+    found = _claims_fault(jws, now)
+    return Ask(token=Secret(token), peer=request.peer) if found is None else _text(400, *found)
 
 
 def token_ends(ask: Ask) -> float | None:
@@ -83,6 +84,12 @@ def payload_of(ask: Ask) -> Mapping[str, Any]:
         return split(ask.token.reveal(), longest=LONGEST_TOKEN).payload
     except NotAJws:
         return {}
+
+
+def payload_in(request: Request) -> Mapping[str, Any]:
+    """Return the claims of a request's token, unbelieved; nothing where it has none, or one that cannot be read."""
+    token = (request.header("authorization") or "").strip()
+    return payload_of(Ask(token=Secret(token))) if token else {}
 
 
 def render(issued: Issued) -> Reply:
@@ -117,8 +124,8 @@ def render_error(error: RolecallError) -> Reply:
     return _text(500, f"error getting credentials: {error.message}")
 
 
-def _text(status: int, text: str) -> Reply:
-    return Reply(status, f"{text}\n".encode("utf-8", "replace"), _PLAIN)
+def _text(status: int, text: str, reason: str = "") -> Reply:
+    return Reply(status, f"{text}\n".encode("utf-8", "replace"), _PLAIN, reason)
 
 
 def _host(host: str) -> str:
@@ -140,19 +147,23 @@ def _malformed(fault: NotAJws) -> str:
             return "token contains an invalid number of segments"
 
 
-def _claims_fault(jws: Jws, now: float) -> str | None:
+def _claims_fault(jws: Jws, now: float) -> tuple[str, str] | None:
+    """Return what is wrong with a token in words, and in one word."""
     algorithm = jws.header.get("alg")
     if not isinstance(algorithm, str):
-        return _UNVERIFIABLE + "signing method (alg) is unspecified"
+        return _UNVERIFIABLE + "signing method (alg) is unspecified", "malformed-token"
     if algorithm not in _ALGORITHMS:
-        return _UNVERIFIABLE + "signing method (alg) is unavailable"
+        return _UNVERIFIABLE + "signing method (alg) is unavailable", "malformed-token"
     wrong = _wrong_type(jws.payload)
     if wrong is not None:
-        return _MALFORMED + f"could not JSON decode claim: {wrong} is not of its type"
+        return _MALFORMED + f"could not JSON decode claim: {wrong} is not of its type", "malformed-token"
     exp, nbf = _time(jws.payload.get("exp")), _time(jws.payload.get("nbf"))
     faults = ["token is expired"] if exp is not None and now >= exp else []
     faults += ["token is not valid yet"] if nbf is not None and now < nbf else []
-    return f"Service account token failed basic claim validations: {', '.join(faults)}" if faults else None
+    if not faults:
+        return None
+    word = "expired-token" if faults[0] == "token is expired" else "early-token"
+    return f"Service account token failed basic claim validations: {', '.join(faults)}", word
 
 
 def _wrong_type(payload: Mapping[str, Any]) -> str | None:

@@ -1,0 +1,51 @@
+"""/healthz, /readyz and /metrics, out of what the process knows of itself, never through the door.
+
+Healthy is an agent whose loop answers and whose background work goes on: if not, restarting it may help. Ready is
+one whose door is open. Neither depends on EKS Auth or on any network: a restart mends no upstream, and what is
+cached is served meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from rolecall.core.exchange import Reply, Request
+from rolecall.daemons.agent.build import Agent
+from rolecall.daemons.agent.listeners import Listeners
+from rolecall.daemons.agent.metrics import families
+from rolecall.edges.metrics import CONTENT_TYPE, render
+
+
+class Probes:
+    """Answers the probes of one agent."""
+
+    def __init__(self, agent: Agent, listeners: Listeners) -> None:
+        self._agent, self._listeners = agent, listeners
+
+    def __call__(self, request: Request) -> Reply:
+        """Return the answer to a request for one of the three."""
+        match request.path:
+            case "/healthz":
+                return self._health()
+            case "/readyz":
+                return self._readiness()
+            case "/metrics":
+                text = render(families(self._agent, self._listeners))
+                return Reply(200, text, (("content-type", CONTENT_TYPE),))
+        return Reply(404, b"404 page not found\n", (("content-type", "text/plain; charset=utf-8"),))
+
+    def _health(self) -> Reply:
+        faults = self._agent.faults()
+        return _json(not faults, "healthy", {"faults": faults})
+
+    def _readiness(self) -> Reply:
+        doors = self._listeners
+        faults = ["the agent is stopping"] if doors.stopping else []
+        faults += [] if doors.addresses else ["the door is not open"]
+        return _json(not faults, "ready", {"faults": faults, "doors": doors.addresses, "not_bound": doors.not_bound})
+
+
+def _json(good: bool, word: str, more: Mapping[str, object]) -> Reply:
+    body = json.dumps({word: good, **more}).encode() + b"\n"
+    return Reply(200 if good else 503, body, (("content-type", "application/json"), ("cache-control", "no-store")))

@@ -1,0 +1,84 @@
+"""What the agent holds and how it is, for the operator at its admin socket. Never a secret, a token or a key."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from datetime import UTC, datetime
+
+from rolecall import __version__
+from rolecall.core.exchange import Reply, Request
+from rolecall.daemons.agent.build import Agent
+from rolecall.daemons.agent.listeners import Listeners
+from rolecall.edges.cache_entry import Held
+from rolecall.edges.clock import Clock
+
+PATH = "/status"
+MOST = 1000
+"""Entries that are shown: first those whose last renewal failed, then those that end first."""
+
+
+class Status:
+    """Answers ``GET /status`` at the admin socket of one agent."""
+
+    def __init__(self, agent: Agent, listeners: Listeners, clock: Clock) -> None:
+        self._agent, self._listeners, self._clock = agent, listeners, clock
+        self._began = clock.monotonic()
+
+    def __call__(self, request: Request) -> Reply:
+        """Return the status, or 404 for anything else."""
+        if request.method != "GET" or request.path != PATH:
+            return Reply(404, b"use GET /status\n", (("content-type", "text/plain; charset=utf-8"),))
+        return Reply(200, json.dumps(self.found()).encode() + b"\n", (("content-type", "application/json"),))
+
+    def found(self) -> dict[str, object]:
+        """Return the status as JSON has it. Lengths are seconds, moments are in UTC."""
+        cache, doors = self._agent.cache, self._listeners
+        first = heapq.nsmallest(MOST, cache.survey(), key=_urgency)
+        counted, census = cache.counters, cache.census()
+        return {
+            "version": __version__,
+            "uptime_seconds": round(self._clock.monotonic() - self._began, 1),
+            "ready": bool(doors.addresses) and not doors.stopping,
+            "faults": self._agent.faults(),
+            "doors": doors.addresses,
+            "not_bound": doors.not_bound,
+            "requests_in_flight": doors.in_flight,
+            "totals": {
+                "entries": len(cache),
+                "states": dict(census.states),
+                "hits": counted.hits,
+                "misses": counted.misses,
+                "renewals": counted.renewals,
+                "renewal_failures": counted.renew_failures,
+                "evictions": counted.evictions,
+                "failures_remembered": cache.failures,
+                "upstream": self._agent.calls.codes,
+                "refusals": self._agent.corridor.refusals,
+            },
+            "entries": [_row(held) for held in first],
+            "entries_not_shown": max(0, sum(census.states.values()) - len(first)),
+        }
+
+
+def _urgency(held: Held) -> tuple[bool, float]:
+    return not held.last_error, held.ends_in
+
+
+def _row(held: Held) -> dict[str, object]:
+    expires = datetime.fromtimestamp(int(held.expires_at), UTC)
+    return {
+        "namespace": str(held.subject.namespace) if held.subject else None,
+        "service_account": str(held.subject.service_account) if held.subject else None,
+        "association": held.association_id,
+        "role_session": held.role_session,
+        "peer": held.peer,
+        "state": held.state,
+        "age_seconds": round(held.age, 1),
+        "expires": f"{expires:%Y-%m-%dT%H:%M:%SZ}",
+        "ends_in_seconds": round(held.ends_in, 1),
+        "renewal": held.renewal,
+        "renews_in_seconds": None if held.renews_in is None else round(held.renews_in, 1),
+        "last_error": held.last_error or None,
+        "hits": held.hits,
+    }

@@ -1,0 +1,111 @@
+"""What a cache holds of one question, and what may be told about it: everything but the credentials."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rolecall.core.freshness import Milestones
+from rolecall.core.source import Ask, Issued, Subject
+
+Renewal = Literal["planned", "queued", "under-way", "when-used"]
+"""What is to become of an entry: renewed at its time, as soon as there is room, now; or once somebody comes for it."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """`times`, `ends_at` are in wall-clock time, the other moments in monotonic time."""
+
+    ask: Ask
+    issued: Issued
+    times: Milestones
+    ends_at: float
+    over_at: float
+    came_at: float = 0.0
+    hits: int = 0
+    last_error: str = ""  # the word of the last renewal, where it failed
+    used: bool = True
+    retry_at: float = 0.0  # no renewal before this
+    planned: float = 0.0  # the item of the agenda that is this entry's
+    backoff: Iterator[float] | None = field(default=None)
+
+    def is_over(self, now: float, monotonic: float) -> bool:
+        """Whether it must not be served any more."""
+        return now >= self.ends_at or monotonic >= self.over_at
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One entry as it may be shown: whose it is by upstream's word, and how it stands. Lengths are seconds.
+
+    `peer` asked for it first; `renews_in` is None where nobody knows; `last_error` is the word of the last
+    renewal, where it failed.
+    """
+
+    subject: Subject | None
+    association_id: str
+    role_session: str
+    peer: str
+    state: str
+    age: float
+    expires_at: float
+    ends_in: float
+    renewal: Renewal
+    renews_in: float | None
+    last_error: str
+    hits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """All entries in a few numbers. The times are seconds, and None where there is no such entry.
+
+    `oldest` is the age of the oldest one; `soonest_end` is when the first ends of those that were asked for since
+    they came: where renewals fail, the first pod loses its credentials then.
+    """
+
+    states: Mapping[str, int]
+    oldest: float | None
+    soonest_end: float | None
+
+
+def held(entry: Entry, renewal: Renewal, now: float, monotonic: float) -> Held:
+    """Return an entry as it may be shown."""
+    planned = renewal == "planned"
+    return Held(
+        subject=entry.issued.subject,
+        association_id=entry.issued.association_id,
+        role_session=entry.issued.assumed_role_arn,
+        peer=entry.ask.peer,
+        state=entry.times.state(now).name.lower(),
+        age=max(0.0, monotonic - entry.came_at),
+        expires_at=entry.issued.credentials.expires_at,
+        ends_in=_ends_in(entry, now, monotonic),
+        renewal=renewal,
+        renews_in=max(0.0, entry.planned - monotonic) if planned else None,
+        last_error=entry.last_error,
+        hits=entry.hits,
+    )
+
+
+def census(entries: Iterable[Entry], now: float, monotonic: float) -> Census:
+    """Count entries; those that are over, and only not dropped yet, count for nothing."""
+    states: Counter[str] = Counter()
+    oldest: float | None = None
+    soonest: float | None = None
+    for entry in entries:
+        if entry.is_over(now, monotonic):
+            continue
+        states[entry.times.state(now).name.lower()] += 1
+        age = max(0.0, monotonic - entry.came_at)
+        oldest = age if oldest is None or age > oldest else oldest
+        if entry.used:
+            left = _ends_in(entry, now, monotonic)
+            soonest = left if soonest is None or left < soonest else soonest
+    return Census(states, oldest, soonest)
+
+
+def _ends_in(entry: Entry, now: float, monotonic: float) -> float:
+    return max(0.0, min(entry.ends_at - now, entry.over_at - monotonic))
