@@ -25,7 +25,6 @@ EXCEPTIONS: dict[str, tuple[str, str]] = {
     "rolecall/core/tokens/read.py": ("JSON, struct", "the forms of a token's claims: what an issuer signs"),
     "rolecall/daemons/agent/config.py": ("JSON", "the clusters file is a setting"),
     "rolecall/daemons/agent/probes.py": ("JSON", "how the agent is, for kubelets and people"),
-    "rolecall/daemons/agent/status.py": ("JSON", "the admin socket's only answer; `rolecall agent status` reads it"),
     "rolecall/daemons/local_aws/authenticate.py": ("JSON", COLUMN),
     "rolecall/daemons/local_aws/apiserver/accounts.py": ("JSON", COLUMN),
     "rolecall/daemons/local_aws/eks/addons.py": ("JSON", COLUMN),
@@ -45,6 +44,7 @@ EXCEPTIONS: dict[str, tuple[str, str]] = {
     "rolecall/daemons/server/shapes.py": ("service model", "checks parameters against AWS's models for every wire.py"),
     "rolecall/edges/child_process.py": ("JSON", "reads the events that edges/telemetry.py writes"),
     "rolecall/edges/oidc_keys.py": ("JSON", "discovery documents: it is the only fetcher of keys"),
+    "rolecall/edges/rtnetlink.py": ("other format", "netlink messages: the kernel's, and no mechanism's"),
     "rolecall/edges/state_dir.py": ("JSON, struct", "the file by which commands find the running plane"),
     "rolecall/edges/telemetry.py": ("JSON", "log lines"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rolecall.daemons.agent.config import AgentConfig
@@ -68,13 +69,12 @@ class Listeners:
         for host, port, flags in places:
             self._others.append((await self._open(host, port, handler, flags))[0])
 
-    async def open_admin(self, handler: Handler) -> None:
-        """Serve the admin socket where the settings name one."""
-        if self._config.admin_socket is not None:
-            from rolecall.edges.admin_socket import AdminSocket  # here: few agents have one
+    async def open_admin(self, path: Path, handler: Handler) -> None:
+        """Serve the admin socket; raises `Misconfigured` where there can be none."""
+        from rolecall.edges.admin_socket import AdminSocket  # here: few agents have one
 
-            self._admin = AdminSocket(self._config.admin_socket)
-            self._others.append(await self._listen(self._admin.listener, handler))
+        self._admin = AdminSocket(path)
+        self._others.append(await self._listen(self._admin.listener, handler))
 
     async def drain(self, seconds: float) -> None:
         """Take no more connections at the door; give requests under way that many seconds. The probes go on."""

@@ -8,9 +8,8 @@ from collections.abc import Coroutine
 from rolecall.daemons.agent.build import ANSWER_WITHIN, build
 from rolecall.daemons.agent.config import AgentConfig, read_config
 from rolecall.daemons.agent.listeners import Listeners
-from rolecall.daemons.agent.probes import Probes
+from rolecall.daemons.agent.probes import open_views
 from rolecall.daemons.agent.reload import reload
-from rolecall.daemons.agent.status import Status
 from rolecall.daemons.runner import on_hangup, stop_on_signals, stop_with_parent
 from rolecall.edges.clock import SystemClock
 from rolecall.edges.telemetry import Log, configure
@@ -50,8 +49,7 @@ async def _serve(config: AgentConfig) -> int:
     on_hangup(lambda: reload(agent, config, log))
     try:
         addresses = await listeners.open_door(agent.corridor, agent.hot.answer)
-        await listeners.open_probes(Probes(agent, listeners))
-        await listeners.open_admin(Status(agent, listeners, clock))
+        await open_views(agent, listeners, config, clock)
         agent.start()
         log.info("agent.serving", addresses=addresses, cluster=config.cluster, endpoint=config.endpoint or "aws")
         await stop.wait()

@@ -12,8 +12,10 @@ from collections.abc import Mapping
 
 from rolecall.core.exchange import Reply, Request
 from rolecall.daemons.agent.build import Agent
+from rolecall.daemons.agent.config import AgentConfig
 from rolecall.daemons.agent.listeners import Listeners
 from rolecall.daemons.agent.metrics import families
+from rolecall.edges.clock import Clock
 from rolecall.edges.metrics import CONTENT_TYPE, render
 
 
@@ -49,3 +51,12 @@ class Probes:
 def _json(good: bool, word: str, more: Mapping[str, object]) -> Reply:
     body = json.dumps({word: good, **more}).encode() + b"\n"
     return Reply(200 if good else 503, body, (("content-type", "application/json"), ("cache-control", "no-store")))
+
+
+async def open_views(agent: Agent, listeners: Listeners, config: AgentConfig, clock: Clock) -> None:
+    """Open the probes, and the admin socket where the settings name one. Raises `Misconfigured`."""
+    await listeners.open_probes(Probes(agent, listeners))
+    if config.admin_socket is not None:
+        from rolecall.daemons.agent.status import StatusDoor  # here: few agents have one
+
+        await listeners.open_admin(config.admin_socket, StatusDoor(agent, listeners, clock))

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import heapq
-import json
 from datetime import UTC, datetime
 
 from rolecall import __version__
 from rolecall.core.exchange import Reply, Request
+from rolecall.daemons.agent import wire
 from rolecall.daemons.agent.build import Agent
 from rolecall.daemons.agent.listeners import Listeners
 from rolecall.edges.cache_entry import Held
 from rolecall.edges.clock import Clock
 
-PATH = "/status"
 MOST = 1000
 """Entries that are shown: first those whose last renewal failed, then those that end first."""
 
 
-class Status:
+class StatusDoor:
     """Answers ``GET /status`` at the admin socket of one agent."""
 
     def __init__(self, agent: Agent, listeners: Listeners, clock: Clock) -> None:
@@ -27,58 +26,63 @@ class Status:
 
     def __call__(self, request: Request) -> Reply:
         """Return the status, or 404 for anything else."""
-        if request.method != "GET" or request.path != PATH:
+        if request.method != "GET" or request.path != wire.PATH:
             return Reply(404, b"use GET /status\n", (("content-type", "text/plain; charset=utf-8"),))
-        return Reply(200, json.dumps(self.found()).encode() + b"\n", (("content-type", "application/json"),))
+        return Reply(200, wire.encode(self.found()), (("content-type", "application/json"),))
 
-    def found(self) -> dict[str, object]:
-        """Return the status as JSON has it. Lengths are seconds, moments are in UTC."""
-        cache, doors = self._agent.cache, self._listeners
-        first = heapq.nsmallest(MOST, cache.survey(), key=_urgency)
+    def found(self) -> wire.Status:
+        """Return the status as it is now."""
+        doors = self._listeners
+        survey = list(self._agent.cache.survey())
+        first = heapq.nsmallest(MOST, survey, key=_urgency)
+        return wire.Status(
+            version=__version__,
+            uptime_seconds=round(self._clock.monotonic() - self._began, 1),
+            ready=bool(doors.addresses) and not doors.stopping,
+            faults=self._agent.faults(),
+            doors=doors.addresses,
+            not_bound=doors.not_bound,
+            requests_in_flight=doors.in_flight,
+            totals=self._totals(),
+            entries=[_entry(held) for held in first],
+            entries_not_shown=len(survey) - len(first),
+        )
+
+    def _totals(self) -> wire.Totals:
+        cache = self._agent.cache
         counted, census = cache.counters, cache.census()
-        return {
-            "version": __version__,
-            "uptime_seconds": round(self._clock.monotonic() - self._began, 1),
-            "ready": bool(doors.addresses) and not doors.stopping,
-            "faults": self._agent.faults(),
-            "doors": doors.addresses,
-            "not_bound": doors.not_bound,
-            "requests_in_flight": doors.in_flight,
-            "totals": {
-                "entries": len(cache),
-                "states": dict(census.states),
-                "hits": counted.hits,
-                "misses": counted.misses,
-                "renewals": counted.renewals,
-                "renewal_failures": counted.renew_failures,
-                "evictions": counted.evictions,
-                "failures_remembered": cache.failures,
-                "upstream": self._agent.calls.codes,
-                "refusals": self._agent.corridor.refusals,
-            },
-            "entries": [_row(held) for held in first],
-            "entries_not_shown": max(0, sum(census.states.values()) - len(first)),
-        }
+        return wire.Totals(
+            entries=sum(census.states.values()),
+            states=dict(census.states),
+            hits=counted.hits,
+            misses=counted.misses,
+            renewals=counted.renewals,
+            renewal_failures=counted.renew_failures,
+            evictions=counted.evictions,
+            failures_remembered=cache.failures,
+            upstream=self._agent.calls.codes,
+            refusals=self._agent.corridor.refusals,
+        )
 
 
 def _urgency(held: Held) -> tuple[bool, float]:
     return not held.last_error, held.ends_in
 
 
-def _row(held: Held) -> dict[str, object]:
+def _entry(held: Held) -> wire.Entry:
     expires = datetime.fromtimestamp(int(held.expires_at), UTC)
-    return {
-        "namespace": str(held.subject.namespace) if held.subject else None,
-        "service_account": str(held.subject.service_account) if held.subject else None,
-        "association": held.association_id,
-        "role_session": held.role_session,
-        "peer": held.peer,
-        "state": held.state,
-        "age_seconds": round(held.age, 1),
-        "expires": f"{expires:%Y-%m-%dT%H:%M:%SZ}",
-        "ends_in_seconds": round(held.ends_in, 1),
-        "renewal": held.renewal,
-        "renews_in_seconds": None if held.renews_in is None else round(held.renews_in, 1),
-        "last_error": held.last_error or None,
-        "hits": held.hits,
-    }
+    return wire.Entry(
+        namespace=str(held.subject.namespace) if held.subject else None,
+        service_account=str(held.subject.service_account) if held.subject else None,
+        association=held.association_id,
+        role_session=held.role_session,
+        peer=held.peer,
+        state=held.state,
+        age_seconds=round(held.age, 1),
+        expires=f"{expires:%Y-%m-%dT%H:%M:%SZ}",
+        ends_in_seconds=round(held.ends_in, 1),
+        renewal=held.renewal,
+        renews_in_seconds=None if held.renews_in is None else round(held.renews_in, 1),
+        last_error=held.last_error or None,
+        hits=held.hits,
+    )
