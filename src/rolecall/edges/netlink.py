@@ -65,14 +65,14 @@ class Netlink:
         flags = rt.CREATE | rt.EXCLUSIVE
         self._ask(rt.NEW_LINK, Link(name, kind=kind).pack(), f"make the link {name} of kind {kind}", flags)
 
-    def change_link(self, index: int, *, alias: str = "", up: bool = False) -> None:
-        """Give a link its alias, set it up, or both in one step."""
-        body = Link(index=index, alias=alias, up=up).pack()
-        self._ask(rt.NEW_LINK, body, f"set link number {index} up")
+    def set_up(self, link: Link, *, alias: str = "") -> None:
+        """Set a link up, and in the same step give it an alias where there is one."""
+        body = Link(index=link.index, alias=alias, up=True).pack()
+        self._ask(rt.NEW_LINK, body, f"set the link {link.name} up")
 
-    def delete_link(self, index: int) -> None:
+    def delete_link(self, link: Link) -> None:
         """Delete a link, and with it its addresses and routes."""
-        self._ask(rt.DELETE_LINK, Link(index=index).pack(), f"delete link number {index}")
+        self._ask(rt.DELETE_LINK, Link(index=link.index).pack(), f"delete the link {link.name}")
 
     def addresses(self, index: int, family: int) -> list[Address]:
         """Return a link's addresses of that family."""

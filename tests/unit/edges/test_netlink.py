@@ -111,8 +111,8 @@ def test_what_is_asked_for() -> None:
     channel = Channel(*[said(GOOD)] * 5)
     kernel = netlink(channel)
     kernel.create_link("pod-id-link0", "dummy")
-    kernel.change_link(7, alias="a", up=True)
-    kernel.delete_link(7)
+    kernel.set_up(NAMED, alias="a")
+    kernel.delete_link(NAMED)
     kernel.add_address(Address(7, ip_interface("169.254.170.23")))
     kernel.add_route(Route(ip_network("169.254.170.23"), 7))
     asked = [(one.kind, one.flags) for one in channel.asked]

@@ -8,7 +8,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +20,12 @@ from rolecall.edges.telemetry import FORMATS, LEVELS
 from rolecall.errors import BadName, Misconfigured
 
 LINK_LOCAL = ("169.254.170.23", "fd00:ec2::23")
+# Flags of AWS's agent that are taken and change nothing, and why.
+IGNORED = {
+    "--rotate-credentials": "the shared credentials file is always read again when it changes",
+    "--enable-imds-credentials": "credentials that EC2 delivers for pods are not read; EKS Auth is asked",
+}
+_TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 # Go, time.ParseDuration; one without a sign, for none of ours goes backwards.
 _DURATION = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(h|ms|m|s|us|\u00b5s|\u03bcs|ns)")
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "ns": 1e-9}
@@ -50,6 +57,7 @@ class AgentConfig:
     admin_socket: Path | None
     exit_with_stdin: bool
     environment: Mapping[str, str]
+    ignored: tuple[str, ...] = ()
 
     def credentials(self) -> NodeCredentials:
         """Return where the agent's own AWS credentials come from; raises `Misconfigured`."""
@@ -73,12 +81,27 @@ class AgentConfig:
         return frozenset(names)
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """Reads flags; every fault is a `Misconfigured`."""
+
     def error(self, message: str) -> NoReturn:
+        """Raise it, with where to look."""
         raise Misconfigured(message, hint=f"see: {self.prog} --help")
 
 
-def read_config(argv: list[str] | None, environment: Mapping[str, str] | None = None) -> AgentConfig:
+def command_line(argv: Sequence[str] | None) -> tuple[str, list[str]]:
+    """Return the command among the arguments, and all of them; the process's own where they are None.
+
+    The command is the first word; --verbosity may stand before it, as with AWS's agent. "" where there is none.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    at = 0
+    while at < len(words) and words[at].startswith(("-v", "--verbosity")):
+        at += 2 if words[at] in {"-v", "--verbosity"} else 1
+    return (words[at] if at < len(words) else ""), words
+
+
+def read_config(argv: Sequence[str] | None, environment: Mapping[str, str] | None = None) -> AgentConfig:
     """Return the settings; raises `Misconfigured` for any that cannot work, before anything is opened.
 
     Arguments and environment are the process's own where they are None.
@@ -101,7 +124,7 @@ def read_config(argv: list[str] | None, environment: Mapping[str, str] | None = 
         node=flags.node_name or env.get("NODE_NAME") or None,
         endpoint=flags.endpoint or None,
         region=region,
-        hosts=tuple(_host(host) for host in flags.bind_hosts or LINK_LOCAL),
+        hosts=tuple(node_local_host(host) for host in flags.bind_hosts or LINK_LOCAL),
         port=flags.port,
         probe_port=flags.probe_port,
         metrics_host=flags.metrics_address,
@@ -109,19 +132,18 @@ def read_config(argv: list[str] | None, environment: Mapping[str, str] | None = 
         renewal=_seconds(flags.max_credential_retention_before_renewal),
         cache_size=flags.max_cache_size,
         service_qps=flags.max_service_qps if flags.max_service_qps > 0 else 3,
-        verbosity=flags.verbosity,
+        verbosity=verbosity_word(flags.verbosity),
         log_format=flags.log_format,
         admin_socket=Path(flags.admin_socket) if flags.admin_socket else None,
         exit_with_stdin=flags.exit_with_stdin,
         environment=env,
+        ignored=tuple(flag for flag in IGNORED if getattr(flags, flag.strip("-").replace("-", "_"))),
     )
     _check(config)
     return config
 
 
 def _check(config: AgentConfig) -> None:
-    if config.verbosity.lower() not in LEVELS:
-        raise Misconfigured(f"Invalid logging verbosity: {config.verbosity}", hint=f"use one of {', '.join(LEVELS)}")
     can_renew = config.service_qps * config.renewal
     if config.renewal and can_renew < config.cache_size / 2:
         raise Misconfigured(
@@ -131,8 +153,15 @@ def _check(config: AgentConfig) -> None:
         )
 
 
-def _host(text: str) -> str:
-    """Return a bind address without brackets; only addresses that no other machine can reach."""
+def verbosity_word(text: str) -> str:
+    """Return one of AWS's words for --verbosity; raises `Misconfigured` for any other."""
+    if text.lower() not in LEVELS:
+        raise Misconfigured(f"Invalid logging verbosity: {text[:80]}", hint=f"use one of {', '.join(LEVELS)}")
+    return text
+
+
+def node_local_host(text: str) -> str:
+    """Return a bind address without brackets; raises `Misconfigured` for one that other machines can reach."""
     host = text.strip("[]")
     host = "127.0.0.1" if host == "localhost" else host
     try:
@@ -179,6 +208,13 @@ def _rate(text: str) -> float:
     return rate
 
 
+def _switch(text: str) -> bool:
+    """Return a truth value in one of the forms of Go's strconv.ParseBool."""
+    if text not in {*_TRUE, *_FALSE}:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is neither true nor false")
+    return text in _TRUE
+
+
 def read_clusters(path: Path) -> dict[str, ClusterName]:
     """Return issuer → cluster name out of a clusters file; raises `Misconfigured` for one that cannot be read."""
     try:
@@ -191,7 +227,7 @@ def read_clusters(path: Path) -> dict[str, ClusterName]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="rolecall agent",
         allow_abbrev=False,
         usage="rolecall agent serve --cluster-name NAME [OPTIONS]",
@@ -202,6 +238,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_door(parser)
     _add_upstream(parser)
     _add_view(parser)
+    _add_ignored(parser)
     parser.add_argument("--exit-with-stdin", action="store_true", help=argparse.SUPPRESS)
     return parser
 
@@ -250,3 +287,8 @@ def _add_view(parser: argparse.ArgumentParser) -> None:
         default="info",
         help="panic, fatal, error, warn, info, debug or trace (info)",
     )
+
+
+def _add_ignored(parser: argparse.ArgumentParser) -> None:
+    for flag in IGNORED:
+        parser.add_argument(flag, nargs="?", const=True, default=False, type=_switch, help=argparse.SUPPRESS)

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Coroutine
 
 from rolecall.daemons.agent.build import ANSWER_WITHIN, build
-from rolecall.daemons.agent.config import AgentConfig, read_config
+from rolecall.daemons.agent.commands import run
+from rolecall.daemons.agent.config import IGNORED, AgentConfig, read_config
 from rolecall.daemons.agent.listeners import Listeners
 from rolecall.daemons.agent.probes import open_views
 from rolecall.daemons.agent.reload import reload
@@ -25,12 +26,17 @@ def main(argv: list[str] | None = None) -> int:
     Returns 0 after a clean stop, 2 where it could not run.
     """
     try:
-        config = read_config(argv)
-        configure(sys.stderr, config.verbosity, config.log_format)
-        return _loop(_serve(config))
+        return run(argv, serve)
     except RolecallError as error:
         sys.stderr.write(f"rolecall agent: {error.message}\n" + (f"  {error.hint}\n" if error.hint else ""))
         return 2
+
+
+def serve(words: list[str]) -> int:
+    """Serve until told to stop; raises `RolecallError` where that cannot be."""
+    config = read_config(words)
+    configure(sys.stderr, config.verbosity, config.log_format)
+    return _loop(_serve(config))
 
 
 def _loop(work: Coroutine[None, None, int]) -> int:
@@ -44,6 +50,8 @@ async def _serve(config: AgentConfig) -> int:
     stop = stop_on_signals(second_ends=True)
     if config.exit_with_stdin:
         stop_with_parent(stop)
+    for flag in config.ignored:
+        log.warning("agent.flag_ignored", flag=flag, why=IGNORED[flag])
     agent = build(config, clock, log)
     listeners = Listeners(config, clock, log)
     on_hangup(lambda: reload(agent, config, log))
