@@ -81,6 +81,8 @@ def _get(path: Path, target: str, timeout: float) -> bytes:
         connection.request("GET", target)
         answer = connection.getresponse()
         body = answer.read(LONGEST_ANSWER)
+        if answer.length:
+            raise http.client.IncompleteRead(b"")
     finally:
         connection.close()
     if answer.status != 200:
@@ -112,5 +114,6 @@ def _make_room(path: Path) -> None:
     path.unlink()
 
 
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    return found.st_dev, found.st_ino
+def _identity(found: os.stat_result) -> tuple[int, int, int]:
+    """Return what tells a file from another one at the same path: inode numbers alone are used again at once."""
+    return found.st_dev, found.st_ino, found.st_ctime_ns

@@ -593,3 +593,60 @@ def test_closing_does_not_wait_for_ever(play: Play) -> None:
         busy.writer.close()
 
     play(scene)
+
+
+def test_connections_and_refusals_are_counted(play: Play) -> None:
+    """What an operator looks at: how many came, how many requests are under way, what could not be read."""
+
+    async def scene(door: Door) -> None:
+        client = await door.connect()
+        await client.send(b"GET /slow HTTP/1.1\r\nHost: here\r\n\r\n")
+        await until(lambda: door.server.in_flight == 1)
+        for data, status in ((b"nonsense\r\n\r\n", 400), (b"GET / HTTP/1.1\r\nA: " + b"x" * 300_000, 431)):
+            answer, _ = await door.exchange(data)
+            assert answer.status == status
+        assert (door.server.accepted, door.server.refused) == (3, {400: 1, 431: 1})
+        door.gate.set()
+        assert (await client.answer()).status == 200
+        assert door.server.in_flight == 0
+        client.writer.close()
+
+    play(scene)
+
+
+def test_a_client_that_does_not_read_does_not_delay_the_end(play: Play) -> None:
+    """Who has been answered is waited for only briefly, however long requests in flight may take."""
+
+    async def scene(door: Door) -> None:
+        client = await door.connect()
+        client.writer.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        for _ in range(60):
+            await client.send(b"GET /large HTTP/1.1\r\nHost: here\r\n\r\n")
+        await until(lambda: door.seen)
+        await asyncio.wait_for(door.server.close(60.0), 10.0)
+        assert not door.server.connections
+        client.writer.transport.abort()
+
+    play(scene)
+
+
+def test_a_socket_of_this_machine_is_served_as_well(play: Play, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """With the same bounds, and a peer without an address."""
+
+    async def scene(door: Door) -> None:
+        path = tmp_path_factory.mktemp("unix") / "s"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            listener.setblocking(False)
+            server = HttpServer(door.handle, clock=SystemClock(), limits=ServerLimits(), log=Log())
+            await server.listen(listener)
+            client = Client(*await asyncio.open_unix_connection(str(path)))
+            await client.send(GET)
+            assert (await client.answer()).status == 200
+            assert door.seen[-1].peer == ""
+            client.writer.close()
+            await server.close(1.0)
+
+    play(scene)

@@ -14,9 +14,9 @@ from rolecall.core.exchange import Reply, Request
 from rolecall.core.names import AccountId, Namespace, ServiceAccountName
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask, Issued, Subject
-from rolecall.daemons.serving import Corridor
+from rolecall.daemons.serving import Corridor, Refused
 from rolecall.edges.telemetry import Log
-from rolecall.errors import RolecallError, Upstream
+from rolecall.errors import RolecallError, ServiceError, Upstream
 from rolecall.testing.fake_clock import FakeClock
 
 REQUEST = Request("GET", "/v1/credentials", (("authorization", "sesame"),), peer="10.0.0.7")
@@ -34,6 +34,8 @@ def corridor(
     *,
     parse: Callable[[Request], Ask | Reply] = lambda _: Ask(token=Secret("sesame")),
     error: Exception | None = None,
+    refused: Refused | None = None,
+    held: Issued | None = None,
 ) -> Corridor:
     """Return a corridor whose source takes 1.5 s."""
 
@@ -53,6 +55,8 @@ def corridor(
         render_error=render_error,
         clock=clock,
         log=Log("rolecall.test_corridor"),
+        refused=refused,
+        held=lambda _: held,
     )
 
 
@@ -134,3 +138,62 @@ def test_replies_are_counted_by_status() -> None:
     for _ in range(3):
         assert not inspect.isawaitable(one(REQUEST))
     assert one.replies == {400: 2, 404: 1}
+
+
+def test_what_waited_is_measured_and_what_did_not_is_not() -> None:
+    """Whoever renders the histogram adds the others from the count of replies: no clock is read for a hit."""
+    clock = FakeClock()
+    for one in (corridor(clock), corridor(clock, error=Upstream("nobody there"))):
+        through(one, clock)
+        assert (one.waited.count, round(one.waited.total, 6)) == (1, 1.5)
+    hit = corridor(clock, held=ISSUED)
+    assert hit(REQUEST) == Reply(200, b"a-1")
+    assert (hit.waited.count, hit.replies) == (0, {200: 1})
+
+
+def test_refusals_are_counted_by_their_word() -> None:
+    """One that was made here is told, with the status; what upstream said is told where it was asked."""
+    clock = FakeClock()
+    told: list[tuple[str, str, int, str]] = []
+
+    def refused(request: Request, word: str, status: int, why: str) -> None:
+        told.append((request.peer, word, status, why))
+
+    replies = iter([Reply(400, reason="no-token"), Reply(418)])
+    one = corridor(clock, parse=lambda _: next(replies), refused=refused)
+    assert not inspect.isawaitable(one(REQUEST))
+    assert not inspect.isawaitable(one(REQUEST))
+    assert one.refusals == {"no-token": 1, "http-418": 1}
+    limited = corridor(clock, error=ServiceError("TooManyRequests", "Too Many Requests", status=429), refused=refused)
+    through(limited, clock)
+    assert limited.refusals == {"TooManyRequests": 1}
+    failed = corridor(clock, error=Upstream("nobody there"), refused=refused)
+    through(failed, clock)
+    assert failed.refusals == {"Upstream": 1}
+    assert told == [
+        ("10.0.0.7", "no-token", 400, ""),
+        ("10.0.0.7", "", 418, ""),
+        ("10.0.0.7", "TooManyRequests", 503, "Too Many Requests"),
+    ]
+
+
+def test_a_defect_is_counted_as_the_answer_that_it_becomes() -> None:
+    """The server says 500; so must the metrics."""
+    clock = FakeClock()
+    one = corridor(clock, error=ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        through(one, clock)
+    assert (one.replies, one.refusals, one.waited.count) == ({500: 1}, {"defect": 1}, 1)
+
+
+def test_lines_that_are_too_many_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """For good, and told in the next line that is written."""
+    clock = FakeClock()
+    one = corridor(clock, parse=lambda _: Reply(400))
+    for _ in range(700):
+        one(REQUEST)
+    assert (len(caplog.records), one.unwritten) == (500, 200)
+    asyncio.run(clock.advance(1))
+    one(REQUEST)
+    assert caplog.records[-1].fields["unwritten"] == 200  # type: ignore[attr-defined]
+    assert one.unwritten == 200

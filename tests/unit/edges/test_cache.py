@@ -12,6 +12,7 @@ from rolecall.core.grant import Refusal
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask, Issued
 from rolecall.edges.cache import CacheRules, CredentialCache
+from rolecall.edges.cache_entry import Census
 from rolecall.edges.flights import FlightRules
 from rolecall.edges.limits import PerSource
 from rolecall.errors import BadInput, Misconfigured, Refused, ServiceError, Upstream, UpstreamAnswered
@@ -26,14 +27,27 @@ def answered(code: str, status: int) -> UpstreamAnswered:
     return UpstreamAnswered(status=status, code=code, message="because")
 
 
+class BreakableClock(FakeClock):
+    """A clock that fails to tell the time as long as it is broken."""
+
+    broken = False
+
+    def now(self) -> float:
+        """Tell the time."""
+        if self.broken:
+            raise ZeroDivisionError("a token, for example")
+        return super().now()
+
+
 class World:
     """A cache over a scripted source of credentials that live an hour."""
 
     def __init__(
         self, *, dice: float = 0.0, per_source: bool = False, token_ends: float | None = None, **rules: object
     ) -> None:
-        self.clock = FakeClock()
+        self.clock = BreakableClock()
         self.source = FakeSource(self.clock, life=HOUR)
+        self.told: list[tuple[str, Issued | Exception, bool]] = []
         self.cache = CredentialCache(
             self.source,
             clock=self.clock,
@@ -41,6 +55,7 @@ class World:
             rules=replace(CacheRules(), **rules),  # type: ignore[arg-type]
             token_ends=lambda _ask: None if token_ends is None else self.clock._start + token_ends,
             per_source=PerSource(rate=1.0, burst=2.0, clock=self.clock) if per_source else None,
+            told=lambda ask, outcome, renewal: self.told.append((ask.peer, outcome, renewal)),
         )
 
     def held(self, name: str = "pod") -> str | None:
@@ -498,5 +513,143 @@ def test_closing_ends_everything_and_what_is_held_is_still_served() -> None:
         await world.clock.advance(10.0)
         assert world.source.under_way == 0
         assert world.clock.sleepers == 0
+
+    play(scene)
+
+
+# --- being seen ----------------------------------------------------------------------------------------
+
+
+def test_every_outcome_of_a_call_is_told_once() -> None:
+    """However many waited for it; of whom it was, and whether it renewed something. Hits are no outcomes."""
+
+    async def scene(world: World) -> None:
+        first, *_ = await asyncio.gather(*(world.ask() for _ in range(50)))
+        assert world.held()
+        await world.clock.advance(HOUR / 2)
+        failure = world.source.failure = answered("AccessDeniedException", 400)
+        with pytest.raises(UpstreamAnswered):
+            await world.ask("other", peer="10.0.0.2")
+        assert world.told[0] == ("10.0.0.1", first, False)
+        assert [(peer, renewal) for peer, _, renewal in world.told] == [
+            ("10.0.0.1", False), ("10.0.0.1", True), ("10.0.0.2", False),
+        ]  # fmt: skip
+        assert world.told[2][1] is failure
+
+    play(scene)
+
+
+def test_a_failed_renewal_is_counted_by_what_it_cost() -> None:
+    """One that the entry survives, and one that it does not."""
+
+    async def scene(world: World) -> None:
+        await world.ask()
+        world.source.failure = answered("ThrottlingException", 429)
+        await world.clock.advance(HOUR / 2)
+        world.source.failure = answered("ResourceNotFoundException", 404)
+        await world.clock.advance(60.0)
+        counted = world.cache.counters
+        assert counted.dropped == {"ResourceNotFoundException": 1}
+        assert set(counted.renew_failures) == {"ThrottlingException", "ResourceNotFoundException"}
+
+    play(scene)
+
+
+def test_a_renewer_that_crashes_says_so_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    """While it crashes the cache has a fault; once it works again there is none, and what was due is renewed."""
+
+    async def scene(world: World) -> None:
+        await world.ask()
+        assert world.cache.fault() == ""
+        world.clock.broken = True
+        await world.clock.advance(HOUR / 2 + 10.0)
+        assert "ZeroDivisionError" in world.cache.fault()
+        assert world.cache.counters.renewer_crashes >= 5, "it tried again and again"
+        world.clock.broken = False
+        await world.clock.advance(2.0)
+        assert world.cache.fault() == ""
+        assert world.held() == "s2"
+
+    play(scene)
+    crashes = [record for record in caplog.records if record.getMessage() == "cache.renewer_crashed"]
+    assert crashes
+    assert "a token" not in str([record.fields for record in crashes])  # type: ignore[attr-defined]
+
+
+def test_a_renewer_that_ended_is_a_fault() -> None:
+    """Whatever ended it; at the end of the cache itself it is none."""
+
+    async def scene(world: World) -> None:
+        (renewer,) = [task for task in asyncio.all_tasks() if task.get_name() == "cache.renewer"]
+        renewer.cancel()
+        await asyncio.gather(renewer, return_exceptions=True)
+        assert world.cache.fault() == "the renewer has ended"
+        await world.cache.close()
+        assert world.cache.fault() == ""
+
+    play(scene)
+
+
+def test_entries_can_be_looked_at() -> None:
+    """Age, end and next renewal as they are; looking is no use, and shows nothing that opens a door."""
+
+    async def scene(world: World) -> None:
+        await world.ask("used", peer="10.0.0.9")
+        await world.clock.advance(600.0)
+        assert world.held("used")
+        await world.ask("young")
+        used, young = world.cache.survey()
+        assert (used.peer, used.state, used.age, used.ends_in, used.hits) == ("10.0.0.9", "fresh", 600.0, 2985.0, 1)
+        assert (used.renewal, used.renews_in, used.last_error) == ("planned", HOUR / 2 - 600.0, "")
+        assert (young.age, young.renews_in, young.hits) == (0.0, HOUR / 2, 0)
+        assert "secret" not in repr([used, young])
+        found = world.cache.census()
+        assert (dict(found.states), found.oldest, found.soonest_end) == ({"fresh": 2}, 600.0, 2985.0)
+        world.source.failure = answered("ThrottlingException", 429)
+        await world.clock.advance(HOUR / 2 - 600.0)
+        failed = next(world.cache.survey())
+        assert (failed.state, failed.last_error, failed.renewal) == ("renew", "ThrottlingException", "planned")
+        world.source.failure = None
+        await world.clock.advance(300.0)
+        renewed = next(world.cache.survey())
+        assert (renewed.state, renewed.last_error, renewed.hits) == ("fresh", "", 1)
+        await world.clock.advance(HOUR / 2)
+        assert [one.renewal for one in world.cache.survey()] == ["when-used", "when-used"]
+        await world.clock.advance(HOUR)
+        assert list(world.cache.survey()) == []
+        assert world.cache.census() == Census({}, None, None)
+
+    play(scene)
+
+
+def test_the_soonest_end_is_of_what_is_in_use() -> None:
+    """An entry that nobody came for since its renewal ends in peace, and must not wake anybody."""
+
+    async def scene(world: World) -> None:
+        await world.ask("idle")
+        await world.clock.advance(HOUR / 2)  # it is renewed once, and then left
+        await world.clock.advance(HOUR / 2)
+        await world.ask("busy")
+        found = world.cache.census()
+        assert found.states == {"renew": 1, "fresh": 1}
+        assert found.soonest_end == HOUR - 15.0
+
+    play(scene)
+
+
+def test_forgetting_failures_lets_a_mended_pod_in() -> None:
+    """At its next try, and not after the back-off."""
+
+    async def scene(world: World) -> None:
+        world.source.failure = answered("ResourceNotFoundException", 404)
+        with pytest.raises(UpstreamAnswered):
+            await world.ask()
+        world.source.failure = None
+        with pytest.raises(UpstreamAnswered):
+            await world.ask()
+        assert world.cache.failures == 1
+        assert world.cache.forget_failures() == 1
+        assert await world.ask()
+        assert world.cache.failures == 0
 
     play(scene)

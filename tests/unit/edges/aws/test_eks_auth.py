@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from rolecall.core.names import ClusterName
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask
 from rolecall.edges.aws.eks_auth import EksAuth
-from rolecall.edges.aws.node_credentials import EnvironmentCredentials
+from rolecall.edges.aws.node_credentials import EnvironmentCredentials, SharedFileCredentials
 from rolecall.edges.http_client import CallFailed, HttpAnswer
 from rolecall.errors import BadInput, Misconfigured, Upstream, UpstreamAnswered
 from rolecall.mechanisms.pod_identity import wire
@@ -273,3 +274,42 @@ def test_an_endpoint_that_cannot_be_called_is_refused_at_the_start(endpoint: str
     with pytest.raises(Misconfigured) as caught:
         play(lambda *_: None, ok(), endpoint=endpoint)  # type: ignore[arg-type,return-value]
     assert "word" not in caught.value.message
+
+
+def test_every_call_is_told_with_its_word_and_its_time() -> None:
+    """Also those that another try makes up for: throttling that nobody sees gets worse."""
+    told: list[tuple[str, float]] = []
+
+    async def scene(source: EksAuth, _http: FakeHttp) -> None:
+        await ask(source)
+
+    answers = (error(429, "ThrottlingException"), CallFailed("https://x", "refused"), ok())
+    play(scene, *answers, seconds=0.5, told=lambda word, seconds: told.append((word, round(seconds, 3))))
+    assert told == [("ThrottlingException", 0.5), ("refused", 0.5), ("ok", 0.5)]
+
+
+def test_without_a_key_nobody_was_called(tmp_path: Path) -> None:
+    """A node that has no credentials is not counted as a call."""
+    told: list[str] = []
+
+    async def scene(source: EksAuth, http: FakeHttp) -> None:
+        with pytest.raises(Misconfigured):
+            await ask(source)
+        assert http.calls == []
+
+    none = SharedFileCredentials(tmp_path / "none")
+    play(scene, ok(), credentials=none, told=lambda word, _seconds: told.append(word))
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("header", "found"), [("4f0a-id", "4f0a-id"), ("", ""), ("two words", ""), ("x" * 129, ""), ("a\x7f", "")]
+)
+def test_the_request_id_is_kept(header: str, found: str) -> None:
+    """CloudTrail has the same one; what is none is left out."""
+
+    async def scene(source: EksAuth, _http: FakeHttp) -> None:
+        issued = await ask(source)
+        assert issued.request_id == found
+
+    play(scene, HttpAnswer(200, (("x-amzn-requestid", header),), ok().body))

@@ -76,6 +76,42 @@ def test_request(name: str) -> None:
     check(got, wanted)
 
 
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("path-deeper", "not-found"),
+        ("method-delete", "method"),
+        ("host-name", "host"),
+        ("token-absent", "no-token"),
+        ("alg-missing", "malformed-token"),
+        ("expired", "expired-token"),
+        ("expired-and-not-yet", "expired-token"),
+        ("not-yet", "early-token"),
+    ],
+)
+def test_a_refusal_has_a_word(name: str, word: str) -> None:
+    """By which it is counted; it is no part of what is sent."""
+    got = door.parse(request_of(CASES[name])[0], allowed_hosts=HOSTS, now=NOW)
+    assert isinstance(got, Reply)
+    assert got.reason == word
+    assert got == Reply(got.status, got.body, got.headers)
+
+
+def test_every_refusal_has_a_word() -> None:
+    """None of the cases is counted under nothing."""
+    for name in of_kind("request"):
+        got = door.parse(request_of(CASES[name])[0], allowed_hosts=HOSTS, now=NOW)
+        assert isinstance(got, Ask) or got.reason, name
+
+
+def test_the_claims_of_a_request_are_read_unbelieved() -> None:
+    """For a log that says which pod was refused; what cannot be read says nothing."""
+    good = request_of(CASES["good"])[0]
+    assert door.payload_in(good) == CASES["good"]["request"]["token"]["claims"]
+    assert door.payload_in(Request("GET", door.PATH, (("authorization", "no token"),))) == {}
+    assert door.payload_in(Request("GET", door.PATH, ())) == {}
+
+
 @pytest.mark.parametrize("name", of_kind("issued"))
 def test_issued(name: str) -> None:
     """Credentials are written byte for byte as AWS's agent writes them."""
