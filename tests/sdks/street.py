@@ -6,7 +6,7 @@
   for a source that floods it, but not for a single request.
 
 Usage: ``street.py GOOD-CERTIFICATE OTHER-CERTIFICATE``, PEM files with their keys. Lines in, JSON lines out:
-``replies`` counts the agent's replies by status so far, ``waited`` says how long the last client that the door on
+``replies`` counts the agent's replies by status so far, ``waited TOKEN`` says how long the client whom the door on
 port 81 refused waited before it came again, null where it did not come.
 """
 
@@ -140,7 +140,7 @@ def said(line: str) -> object:
         with urllib.request.urlopen(METRICS, timeout=10) as answer:
             text = answer.read().decode()
         return {code: int(float(n)) for code, n in re.findall(r'agent_replies_total\{code="(\d+)"\} (\S+)', text)}
-    times = list(Impatient.came.values())[-1]
+    times = Impatient.came[line.removeprefix("waited ")]
     return {"waited": times[1] - times[0] if len(times) > 1 else None}
 
 

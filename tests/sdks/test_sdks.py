@@ -41,7 +41,7 @@ def test_it_reads_the_token_file_again(node: Node, name: str) -> None:
     assert client.load() == {"key": key_of(first)}
     ends = time.time() + 3
     second = client.give()
-    time.sleep(ends - time.time())
+    time.sleep(max(0.0, ends - time.time()))
     assert client.again() == {"key": key_of(second)}
 
 
@@ -66,13 +66,13 @@ def test_429_with_retry_after(node: Node, name: str) -> None:
     client = node.client(name, sdk.command, f"http://{V4}:81/v1/credentials")
     token = client.give()
     answer = client.load()
-    waited = node.street.ask("waited")["waited"]
+    waited = node.street.ask(f"waited {token}")["waited"]
     if sdk.waits is None:
         assert (answer.keys(), waited) == ({"error"}, None)
     else:
         assert answer == {"key": key_of(token)}
         assert isinstance(waited, float)
-        assert waited >= 1.0 or not sdk.waits
+        assert waited > 0.9 or not sdk.waits  # unasked it waits 0.1 to 0.3 s; timers may be a moment early
 
 
 @each
