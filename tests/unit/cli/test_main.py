@@ -61,7 +61,7 @@ def all_commands(group: click.Group = cli, words: tuple[str, ...] = ()) -> Itera
             yield (*words, name)
 
 
-@pytest.mark.parametrize("words", [*all_commands(), ("agent",), ("agent", "serve")], ids=" ".join)
+@pytest.mark.parametrize("words", [*all_commands(), ("agent",), ("agent", "serve"), ("agent", "status")], ids=" ".join)
 def test_help_fits_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
@@ -85,6 +85,7 @@ def test_help_fits_a_terminal(
         (("association", "list", "-o", "yaml"), "'yaml' is not one of 'table', 'json'"),
         (("completion", "tcsh"), "'tcsh' is not one of"),
         (("agent", "serve"), "cluster-name"),
+        (("agent", "status", "--bogus"), "No such option"),
         (("agent", "serve", "-c", "x", "--port", "70000"), "not a port"),
         (("token", "decode", "/nonexistent"), "No such file"),
     ],
