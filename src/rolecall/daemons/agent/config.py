@@ -232,7 +232,8 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         usage="rolecall agent serve --cluster-name NAME [OPTIONS]",
         description="The node agent: hands each pod its AWS role's credentials, at 169.254.170.23.",
-        epilog="example: rolecall agent serve --cluster-name prod --region us-west-2",
+        epilog="example: rolecall agent serve --cluster-name prod --region us-west-2. Other commands: initialize, which"
+        " makes the addresses of the door; status; version.",
     )
     parser.add_argument("command", choices=("serve", "server"), help="serve the door until SIGTERM")
     _add_door(parser)

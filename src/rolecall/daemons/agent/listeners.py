@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rolecall.daemons.agent.config import AgentConfig
+from rolecall.daemons.agent.config import LINK_LOCAL, AgentConfig
 from rolecall.edges.clock import Clock
 from rolecall.edges.http_server import Handler, HttpServer, Quick, ServerLimits
 from rolecall.edges.sockets import Listener, bind_tcp, shown_address
@@ -54,7 +55,7 @@ class Listeners:
                 self._log.warning("agent.not_bound", host=host, why=fault.message)
         if not self.addresses:
             why = "; ".join(self.not_bound.values())
-            raise Misconfigured(why, hint="choose an address and port that exist here and are free")
+            raise Misconfigured(why, hint=_hint(self.not_bound))
         return self.addresses
 
     async def open_probes(self, handler: Handler) -> None:
@@ -98,3 +99,11 @@ class Listeners:
         server = HttpServer(handler, clock=self._clock, limits=ServerLimits(), log=self._log, quick=quick)
         await server.listen(listener)
         return server
+
+
+def _hint(hosts: Iterable[str]) -> str:
+    choose = "choose an address and port that exist here and are free"
+    if not any(host in LINK_LOCAL for host in hosts):
+        return choose
+    made = "`rolecall agent initialize` makes the link-local addresses, and a port below 1024 needs NET_BIND_SERVICE"
+    return f"{made}; or {choose}"
