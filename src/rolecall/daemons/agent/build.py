@@ -87,7 +87,7 @@ class Agent:
 
 def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
     """Return the agent's parts, wired; nothing is opened yet. Raises `Misconfigured`."""
-    http = HttpClient(threads=UPSTREAM_THREADS, waiting=1000, proxies=config.environment)
+    http = HttpClient(threads=UPSTREAM_THREADS, waiting=1000, proxies=config.environment, ca_file=config.ca_file)
     audit, calls = Audit(clock, log), Calls()
     cache = _cache(config, _upstream(config, http, clock, calls), clock, log, audit)
     allowed = config.allowed_hosts()

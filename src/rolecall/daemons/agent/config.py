@@ -57,6 +57,7 @@ class AgentConfig:
     admin_socket: Path | None
     exit_with_stdin: bool
     environment: Mapping[str, str]
+    ca_file: Path | None = None
     ignored: tuple[str, ...] = ()
 
     def credentials(self) -> NodeCredentials:
@@ -137,6 +138,7 @@ def read_config(argv: Sequence[str] | None, environment: Mapping[str, str] | Non
         admin_socket=Path(flags.admin_socket) if flags.admin_socket else None,
         exit_with_stdin=flags.exit_with_stdin,
         environment=env,
+        ca_file=_ca_bundle(env.get("AWS_CA_BUNDLE") or ""),
         ignored=tuple(flag for flag in IGNORED if getattr(flags, flag.strip("-").replace("-", "_"))),
     )
     _check(config)
@@ -151,6 +153,21 @@ def _check(config: AgentConfig) -> None:
             f" than half of --max-cache-size {config.cache_size}",
             hint="raise --max-service-qps, or make the cache smaller",
         )
+
+
+def _ca_bundle(path: str) -> Path | None:
+    """Return the file of the authorities to believe instead of the machine's; None where those are believed."""
+    if not path:
+        return None
+    try:
+        good = b"-----BEGIN CERTIFICATE-----" in Path(path).read_bytes()
+    except OSError as fault:
+        raise Misconfigured(f"AWS_CA_BUNDLE: {fault.strerror}: {path}", hint="name a readable file") from None
+    if not good:
+        raise Misconfigured(
+            f"AWS_CA_BUNDLE: {path} holds no certificate", hint="it is a file of certificates in PEM form"
+        )
+    return Path(path)
 
 
 def verbosity_word(text: str) -> str:

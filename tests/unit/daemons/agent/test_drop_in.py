@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from rolecall.daemons.agent import drop_in
+from rolecall.daemons.agent.build import build
 from rolecall.daemons.agent.commands import run
 from rolecall.daemons.agent.config import IGNORED, _parser, command_line, read_config
+from rolecall.edges.telemetry import Log
 from rolecall.errors import Misconfigured
+from rolecall.testing.fake_clock import FakeClock
 
 ENV = {"AWS_REGION": "us-west-2"}
 AWSS = {
@@ -142,3 +145,27 @@ def test_help_and_version(words: list[str], capsys: pytest.CaptureFixture[str]) 
     assert "server --cluster-name NAME" in capsys.readouterr().out
     assert drop_in.main(["version"]) == 0
     assert re.fullmatch(r"EKS Pod Identity Agent version \S+\n", capsys.readouterr().out)
+
+
+def test_the_bundle_of_authorities(tmp_path: Path) -> None:
+    """AWS_CA_BUNDLE, which the chart sets in isolated regions, is what calls are made with; empty is unset."""
+    keys = {"AWS_ACCESS_KEY_ID": "AKIANODE", "AWS_SECRET_ACCESS_KEY": "x"}
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text("-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n")
+    for value, expected in ((str(bundle), bundle), ("", None)):
+        config = read_config(["server", "-c", "x"], ENV | keys | {"AWS_CA_BUNDLE": value})
+        agent = build(config, FakeClock(), Log())
+        agent.http.close()
+        assert agent.http._connections._ca_file == expected
+
+
+@pytest.mark.parametrize(("content", "told"), [(None, "No such file"), (b"", "no certificate"), (b"\xff", "no cert")])
+def test_a_bundle_that_cannot_be_used_is_refused(tmp_path: Path, content: bytes | None, told: str) -> None:
+    """At the start, by name: not at the first call, with a pod waiting."""
+    bundle = tmp_path / "ca.pem"
+    if content is not None:
+        bundle.write_bytes(content)
+    with pytest.raises(Misconfigured, match=told) as refused:
+        read_config(["server", "-c", "x"], ENV | {"AWS_CA_BUNDLE": str(bundle)})
+    assert "AWS_CA_BUNDLE" in refused.value.message
+    assert str(bundle) in refused.value.message
