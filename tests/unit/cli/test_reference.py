@@ -70,6 +70,30 @@ def test_the_agents_flags_are_there() -> None:
                 assert f"`{flag}`" in text, flag
 
 
+def test_the_agents_events_are_there() -> None:
+    """Whoever finds one in the log of a running agent can look it up."""
+    source = Path(__file__).resolve().parents[3] / "src" / "rolecall"
+    rooms = [path for path in (source / "daemons" / "agent").glob("*.py") if path.stem != "initialize"]
+    files = [*rooms, source / "daemons" / "serving.py"]
+    files += [source / "edges" / f"{name}.py" for name in ("cache", "flights", "http_server")]
+    call = re.compile(
+        r'\.(?:debug|info|warning|error|crash)\(\s*"([a-z]+\.[a-z0-9_]+)"|(?:write\(|name = )"(agent\.\w+)"'
+    )
+    written = {one or other for file in files for one, other in call.findall(file.read_text())}
+    assert {"agent.serving", "agent.reloaded", "cache.renewal_failed"} <= written
+    text = (REFERENCE / "agent.md").read_text()
+    assert [event for event in sorted(written) if f"`{event}`" not in text] == []
+
+
+def test_the_agents_metrics_are_there() -> None:
+    """Every family by its name, and none that does not exist."""
+    source = (Path(__file__).resolve().parents[3] / "src/rolecall/daemons/agent/metrics.py").read_text()
+    families = set(re.findall(r'"((?:rolecall|pod_identity)_\w+)"', source))
+    assert len(families) > 20
+    text = (REFERENCE / "agent.md").read_text()
+    assert {*re.findall(r"`((?:rolecall|pod_identity)_\w+)[`{]", text)} == families
+
+
 def test_every_iam_operation_is_there() -> None:
     """The plane's page lists what the plane's table has."""
     text = (REFERENCE / "identity-plane.md").read_text()
