@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -114,14 +115,19 @@ def render_error(error: RolecallError) -> Reply:
         # A redirect or an empty success is not an answer to pass on: a client would follow it, or believe it.
         status = error.status if 400 <= error.status < 600 else 502
         fault = "client" if status < 500 else "server"
-        return _text(status, f"[{error.request_id}]: ({error.code}): {error.message}, fault: {fault}")
+        return _retried(_text(status, f"[{error.request_id}]: ({error.code}): {error.message}, fault: {fault}"))
     if isinstance(error, ServiceError):
-        reply = _text(error.status, error.message)
-        retry = (("retry-after", "1"),) if error.status in (429, 503) else ()
-        return Reply(reply.status, reply.body, (*reply.headers, *retry))
+        return _retried(_text(error.status, error.message))
     if isinstance(error, BadInput | Refused):
         return _text(400, error.message)
     return _text(500, f"error getting credentials: {error.message}")
+
+
+def _retried(reply: Reply) -> Reply:
+    """Say when to come again, to whoever heeds it, where coming again may help."""
+    if reply.status not in (429, 503):
+        return reply
+    return replace(reply, headers=(*reply.headers, ("retry-after", "1")))
 
 
 def _text(status: int, text: str, reason: str = "") -> Reply:
