@@ -21,18 +21,23 @@ if TYPE_CHECKING:
 class Listeners:
     """Opens and closes what the agent serves on.
 
-    `addresses` are those of the door, `not_bound` the hosts that it could not be bound to, with why; `doors` are
-    its servers. `stopping` is set when the door takes nobody in any more.
+    `bound` has the door's address at each host, `not_bound` the hosts that it could not be bound to, with why;
+    `doors` are its servers. `stopping` is set when the door takes nobody in any more.
     """
 
     def __init__(self, config: AgentConfig, clock: Clock, log: Log) -> None:
         self._config, self._clock, self._log = config, clock, log
-        self.addresses: list[str] = []
+        self.bound: dict[str, str] = {}
         self.not_bound: dict[str, str] = {}
         self.doors: list[HttpServer] = []
         self.stopping = False
         self._others: list[HttpServer] = []
         self._admin: AdminSocket | None = None
+
+    @property
+    def addresses(self) -> list[str]:
+        """The addresses of the door."""
+        return list(self.bound.values())
 
     @property
     def in_flight(self) -> int:
@@ -47,9 +52,8 @@ class Listeners:
         for host in self._config.hosts:
             try:
                 flags = "--bind-hosts and --port"
-                server, address = await self._open(host, self._config.port, handler, flags, quick)
+                server, self.bound[host] = await self._open(host, self._config.port, handler, flags, quick)
                 self.doors.append(server)
-                self.addresses.append(address)
             except Misconfigured as fault:
                 self.not_bound[host] = fault.message
                 self._log.warning("agent.not_bound", host=host, why=fault.message)

@@ -58,14 +58,16 @@ def _connections(listeners: Listeners) -> list[Metric]:
         "cut-off": sum(server.cut_off for server in doors),
     }
     open_now = sum(len(server.connections) for server in doors)
-    bound: Samples = [({"address": address}, 1.0) for address in listeners.addresses]
-    bound += [({"address": host}, 0.0) for host in listeners.not_bound]
+    bound: Samples = [({"host": host}, 1.0) for host in listeners.bound]
+    bound += [({"host": host}, 0.0) for host in listeners.not_bound]
     return [
         Metric("rolecall_agent_connections", "gauge", "Connections of the door that are open.", _one(open_now)),
         Metric(
             "rolecall_agent_connections_total", "counter", "Connections that came, and cut off.", _by("state", states)
         ),
-        Metric("rolecall_agent_door_bound", "gauge", "1 for an address that is served, 0 for one that is not.", bound),
+        Metric(
+            "rolecall_agent_door_bound", "gauge", "1 for an address that is served, 0 where it could not be.", bound
+        ),
     ]
 
 

@@ -67,7 +67,7 @@ def world() -> Iterator[World]:
     clock = FakeClock()
     agent = build(config, clock, Log())
     listeners = Listeners(config, clock, Log())
-    listeners.addresses = ["169.254.170.23:80"]
+    listeners.bound = {"169.254.170.23": "169.254.170.23:80"}
     yield World(agent, listeners, clock, Probes(agent, listeners))
     agent.http.close()
 
@@ -81,7 +81,7 @@ def test_healthy_is_not_ready(world: World) -> None:
     world.listeners.stopping = True
     assert world.said("/healthz")[0] == 200
     assert world.said("/readyz") == (503, ready | {"ready": False, "faults": ["the agent is stopping"]})
-    world.listeners.stopping, world.listeners.addresses = False, []
+    world.listeners.stopping, world.listeners.bound = False, {}
     assert world.said("/healthz")[0] == 200
     status, said = world.said("/readyz")
     assert (status, said["faults"]) == (503, ["the door is not open"])
@@ -93,8 +93,8 @@ def test_a_node_without_ipv6_is_ready_and_says_so(world: World) -> None:
     status, said = world.said("/readyz")
     assert (status, said["not_bound"]) == (200, {"fd00:ec2::23": "cannot listen on fd00:ec2::23:80"})
     found = world.metrics()
-    assert found["rolecall_agent_door_bound", (("address", "169.254.170.23:80"),)] == 1
-    assert found["rolecall_agent_door_bound", (("address", "fd00:ec2::23"),)] == 0
+    assert found["rolecall_agent_door_bound", (("host", "169.254.170.23"),)] == 1
+    assert found["rolecall_agent_door_bound", (("host", "fd00:ec2::23"),)] == 0
 
 
 def test_an_agent_whose_renewer_is_gone_is_not_healthy(world: World) -> None:

@@ -40,7 +40,7 @@ class World:
             self.issue, clock=self.clock, dice=lambda: 0.0, rules=CacheRules(size=5000, service_qps=1e6, renewals=5000)
         )
         self.listeners = Listeners(config, self.clock, Log())
-        self.listeners.addresses = ["169.254.170.23:80"]
+        self.listeners.bound = {"169.254.170.23": "169.254.170.23:80"}
         self.door = StatusDoor(self.agent, self.listeners, self.clock)
 
     async def issue(self, ask: Ask) -> Issued:
