@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
 import socket
@@ -133,6 +134,30 @@ def test_requests_in_flight_finish_and_then_it_ends(tmp_path: Path, upstream: Up
         assert time.monotonic() - callers.last < LAST
         assert [status for status, _ in callers.answers] == [200] * 8
         assert it.event("agent.stopped")["level"] == "info"
+
+
+def test_a_late_answer_is_kept(tmp_path: Path, upstream: Upstream) -> None:
+    """Upstream takes three seconds and the SDK waits one: it asks again, and one call answers them all."""
+    upstream.seconds = 3.0
+    with agent(tmp_path, *DOOR, *QUIET, "--endpoint", upstream.url) as it:
+        host, _, port = it.door().rpartition(":")
+        impatient = http.client.HTTPConnection(host, int(port), timeout=1.0)
+        impatient.request("GET", "/v1/credentials", headers={"Authorization": token("x")})
+        with pytest.raises(TimeoutError):
+            impatient.getresponse()
+        impatient.close()
+        assert get(f"{host}:{port}", token=token("x"))[0] == 200
+        assert get(f"{host}:{port}", token=token("x"))[0] == 200
+        assert upstream.asked == 1
+
+
+def test_an_upstream_that_never_answers_is_a_clear_error(tmp_path: Path, upstream: Upstream) -> None:
+    """After six seconds at most, which of the two it was, and whom it asked."""
+    upstream.seconds = 30.0
+    with agent(tmp_path, *DOOR, *QUIET, "--endpoint", upstream.url) as it:
+        status, body, _ = get(it.door(), token=token("x"))
+        assert (status, upstream.url in body.decode(), b"did not answer in time" in body) == (500, True, True), body
+        assert it.event("agent.upstream_failed")["code"] == "timeout"
 
 
 def test_an_idle_agent_ends_at_once(tmp_path: Path) -> None:

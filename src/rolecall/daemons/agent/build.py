@@ -30,6 +30,9 @@ from rolecall.mechanisms.pod_identity import door, wire
 ANSWER_WITHIN = 6.0
 """Seconds in which a question upstream is answered or fails, all attempts together."""
 
+ONE_CALL_WITHIN = 4.5
+"""Seconds of one attempt: an upstream that takes three answers, late; one that is silent is asked a second time."""
+
 UPSTREAM_THREADS = 32
 """Calls upstream at once; each costs a thread, made when it is first needed.
 
@@ -147,6 +150,7 @@ def _upstream(config: AgentConfig, http: HttpClient, clock: Clock, calls: Calls)
         dice=_dice,
         endpoint=config.endpoint,
         cluster=config.cluster,
+        attempt_timeout=ONE_CALL_WITHIN,
         deadline=ANSWER_WITHIN,
         told=calls.told,
     )
