@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 
 from bench.agent_door import agent, ask, fake_eks_auth, fill
-from bench.load import tokens
+from bench.load import flood, tokens
 from bench.processes import Running
 
 
@@ -42,10 +42,10 @@ def calls(upstream: Running) -> int:
         return int(answer.read())
 
 
-async def fetch(port: int, token: str) -> tuple[int, float]:
+async def fetch(port: int, token: str, peer: str = "127.0.0.1") -> tuple[int, float]:
     """Ask the door on a new connection; return the status and the seconds until the whole answer was there."""
     started = time.perf_counter()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(peer, 0))
     head = f"GET /v1/credentials HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {token}\r\nConnection: close\r\n\r\n"
     writer.write(head.encode())
     answer = await reader.read()
@@ -95,11 +95,13 @@ def _neighbour(work: Path, upstream: Running, rounds: int) -> str:
     """A well-behaved pod asks 200 times a second, alone and while a neighbour floods with garbage tokens."""
     quiet, besieged, refused = [], [], 0
     with agent(work, upstream.port) as door:
-        good = tokens(1)[0]
+        good, garbage = tokens(1)[0], work / "garbage"
+        garbage.write_text("\n".join(f"{token}.more" for token in tokens(500)) + "\n")
         ask(door.port, good)
         for _ in range(rounds):
-            quiet.append(asyncio.run(_paced(door.port, good, flood=False))[0])
-            p99, count = asyncio.run(_paced(door.port, good, flood=True))
+            quiet.append(asyncio.run(_paced(door.port, good))[0])
+            with flood(door.port, garbage):
+                p99, count = asyncio.run(_paced(door.port, good))
             besieged.append(p99)
             refused += count
     ratio = statistics.median(b / q for b, q in zip(besieged, quiet, strict=True))
@@ -110,29 +112,12 @@ def _neighbour(work: Path, upstream: Running, rounds: int) -> str:
     )
 
 
-async def _paced(port: int, token: str, *, flood: bool) -> tuple[float, int]:
-    stop = asyncio.Event()
-
-    async def garbage() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        number = 0
-        while not stop.is_set():
-            number += 1
-            head = (
-                f"GET /v1/credentials HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {token[:-8]}{number:08d}.x\r\n\r\n"
-            )
-            writer.write(head.encode())
-            await reader.readuntil(b"\r\n\r\n")
-            await asyncio.sleep(0.002)
-        writer.close()
-
-    flooding = [asyncio.create_task(garbage()) for _ in range(16 if flood else 0)]
+async def _paced(port: int, token: str) -> tuple[float, int]:
+    """Ask 200 times a second from an address of its own; return the p99 in seconds, and how many were refused."""
     found = []
-    for _ in range(300):
-        found.append(await fetch(port, token))
+    for _ in range(400):
+        found.append(await fetch(port, token, peer="127.0.0.9"))
         await asyncio.sleep(0.005)
-    stop.set()
-    await asyncio.gather(*flooding, return_exceptions=True)
     times = sorted(seconds for _, seconds in found)
     return times[int(len(times) * 0.99)], sum(status != 200 for status, _ in found)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,3 +75,16 @@ def wrk(
     assert found is not None, done.stdout + done.stderr
     requests, micros, p50, p99, errors = map(int, found.groups())
     return Load(requests / (micros / 1e6), p50, p99, requests, errors)
+
+
+@contextlib.contextmanager
+def flood(port: int, token_file: Path, *, core: int = 1) -> Iterator[None]:
+    """Have wrk ask as fast as it can, on 16 connections, until the context ends."""
+    script = token_file.with_suffix(".flood.lua")
+    script.write_text(_LUA % (token_file, port, ""))
+    words = ["taskset", "-c", str(core), "wrk", "-t1", "-c16", "-d60s", "-s", str(script), f"http://127.0.0.1:{port}"]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield
+        finally:
+            process.kill()

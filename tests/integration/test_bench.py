@@ -36,7 +36,7 @@ def test_door() -> None:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.skipif(not has_tools, reason="needs taskset")
+@pytest.mark.skipif(not has_tools, reason="needs wrk and taskset")
 def test_cold() -> None:
     """Herds, node starts, neighbours, memory, start."""
     done = bench("cold", "--rounds", "1")

@@ -271,6 +271,6 @@ def test_without_ipv6_it_serves_ipv4_and_says_so(node: Node) -> None:
         ready = json.loads(body)
         assert (status, ready["ready"], ready["doors"], list(ready["not_bound"])) == (200, True, [f"{V4}:80"], [V6])
         metrics = served.get("127.0.0.1:2705/metrics")[1].splitlines()
-        assert f'rolecall_agent_door_bound{{address="{V4}:80"}} 1' in metrics
-        assert f'rolecall_agent_door_bound{{address="{V6}"}} 0' in metrics
+        assert f'rolecall_agent_door_bound{{host="{V4}"}} 1' in metrics
+        assert f'rolecall_agent_door_bound{{host="{V6}"}} 0' in metrics
     assert [event["host"] for event in served.events if event["event"] == "agent.not_bound"] == [V6]

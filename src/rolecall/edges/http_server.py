@@ -11,7 +11,6 @@ import inspect
 import socket
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import cast
 
 import httptools
@@ -19,6 +18,7 @@ import httptools
 from rolecall.core.exchange import Reply, Request
 from rolecall.edges.clock import Clock
 from rolecall.edges.http_head import DateLine, head_of, phrase
+from rolecall.edges.limits import PerSource, ServerLimits
 from rolecall.edges.telemetry import Log
 
 Handler = Callable[[Request], Reply | Awaitable[Reply]]
@@ -29,24 +29,6 @@ _ONCE = frozenset({"host", "content-length", "authorization", "transfer-encoding
 _MOST_WAITING = 128  # requests of one connection that came before their turn
 _MOST_TURNED_AWAY = 64  # connections over the limit that are told so; the others are cut off
 _LOOK, _FLUSH = 0.02, 0.5  # seconds, at the end: between two looks; for the last answers to be read
-
-
-@dataclass(frozen=True, slots=True)
-class ServerLimits:
-    """Bounds of one listener.
-
-    Bytes and fields of a head, bytes of a body; seconds for a request to arrive, for an answer to be read, and
-    between the two; seconds that a refused client may go on sending before it is cut off; connections at once,
-    and those of one address.
-    """
-
-    head: int = 128 * 1024
-    fields: int = 128
-    body: int = 64 * 1024
-    idle: float = 30.0
-    linger: float = 1.0
-    connections: int = 2048
-    connections_of_one: int = 1024
 
 
 class _Unreadable(Exception):
@@ -74,6 +56,8 @@ class HttpServer:
         self.connections: set[_Connection] = set()
         self.turned_away: set[_Connection] = set()
         self.of_peer: Counter[str] = Counter()
+        rate = limits.requests_of_one
+        self.pace = PerSource(rate=rate, burst=max(1.0, rate / 4), clock=clock)
         self.accepted = self.cut_off = 0
         self.refused: Counter[int] = Counter()
         self._server: asyncio.Server | None = None
@@ -120,6 +104,7 @@ class _Connection(asyncio.Protocol):
         self._full = False  # the client does not read its answers
         self._deaf = False  # whatever else comes is not read
         self._closing = False  # the next answer is the last
+        self._held = False  # its address has asked too much, and waits
         self._paused = False
         self._peer = ""
         self._unsaid = 0  # bytes since the parser last told of something
@@ -155,6 +140,8 @@ class _Connection(asyncio.Protocol):
         if room and len(server.connections) < server.limits.connections:
             server.connections.add(self)
             server.of_peer[self._peer] += 1
+            self._hold(server.pace.debt(self._peer))
+            self._flow()
             self._arm(server.limits.idle)
         elif len(server.turned_away) < _MOST_TURNED_AWAY:
             server.turned_away.add(self)
@@ -255,6 +242,7 @@ class _Connection(asyncio.Protocol):
         if len(self._queue) >= _MOST_WAITING:
             raise _Unreadable(429, "too many requests before the first answer")
         self._queue.append((request, keep and not self._parser.should_upgrade()))
+        self._hold(self._server.pace.reserve(self._peer))
         self._next()
 
     def _grow(self, size: int) -> None:
@@ -354,7 +342,7 @@ class _Connection(asyncio.Protocol):
 
     def _flow(self) -> None:
         """Read only from a client whose requests are answered and who reads the answers."""
-        pause = (bool(self._queue) or self._full) and not self._closing
+        pause = (bool(self._queue) or self._full or self._held) and not self._closing
         if self._transport is None or self._is_closing() or pause == self._paused:
             return
         self._paused = pause
@@ -362,6 +350,16 @@ class _Connection(asyncio.Protocol):
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
+
+    def _hold(self, seconds: float) -> None:
+        """Read nothing more for so long, if for any time at all."""
+        if seconds > 0 and not self._held:
+            self._held = True
+            asyncio.get_running_loop().call_later(min(seconds, self._server.limits.idle / 2), self._release)
+
+    def _release(self) -> None:
+        self._held = False
+        self._flow()
 
     def _arm(self, seconds: float) -> None:
         if self._timer is not None:

@@ -3,8 +3,30 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from rolecall.edges.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """Bounds of one listener.
+
+    Bytes and fields of a head, bytes of a body; seconds for a request to arrive, for an answer to be read, and
+    between the two; seconds that a refused client may go on sending before it is cut off; connections at once,
+    and those of one address; requests a second that are read from one address, a quarter as many at once: a faster
+    one is made to wait, so that it cannot take the time of others. Known requests cost next to nothing and wait
+    for nobody.
+    """
+
+    head: int = 128 * 1024
+    fields: int = 128
+    body: int = 64 * 1024
+    idle: float = 30.0
+    linger: float = 1.0
+    connections: int = 2048
+    connections_of_one: int = 1024
+    requests_of_one: float = 1000.0
 
 
 class TokenBucket:
@@ -29,6 +51,17 @@ class TokenBucket:
             return False
         self._tokens = max(0.0, self._tokens - 1.0)
         return True
+
+    def reserve(self) -> float:
+        """Take one token, also one that is not there yet; return the seconds until it is."""
+        self._refill()
+        self._tokens -= 1.0
+        return self.debt()
+
+    def debt(self) -> float:
+        """Return the seconds until all that was reserved is there."""
+        self._refill()
+        return max(0.0, -self._tokens / self.rate)
 
     def wait(self) -> float:
         """Return the seconds until `take` can succeed; zero if it would now."""
@@ -57,13 +90,25 @@ class PerSource:
 
     def take(self, source: str) -> bool:
         """Take one token of this source's bucket; False where it has none left."""
+        return self._bucket(source).take()
+
+    def reserve(self, source: str) -> float:
+        """Take one token of this source's bucket, in advance where it must be; return the seconds to wait for it."""
+        return self._bucket(source).reserve()
+
+    def debt(self, source: str) -> float:
+        """Return the seconds until this source has all that it took in advance."""
+        bucket = self._buckets.get(source)
+        return 0.0 if bucket is None else bucket.debt()
+
+    def _bucket(self, source: str) -> TokenBucket:
         bucket = self._buckets.get(source)
         if bucket is None:
             bucket = self._buckets[source] = TokenBucket(rate=self._rate, burst=self._burst, clock=self._clock)
             if len(self._buckets) > self._most:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(source)
-        return bucket.take()
+        return bucket
 
     def __len__(self) -> int:
         return len(self._buckets)

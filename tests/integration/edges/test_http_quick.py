@@ -11,7 +11,8 @@ import pytest
 
 from rolecall.core.exchange import Reply, Request
 from rolecall.edges.clock import SystemClock
-from rolecall.edges.http_server import HttpServer, ServerLimits
+from rolecall.edges.http_server import HttpServer
+from rolecall.edges.limits import ServerLimits
 from rolecall.edges.sockets import bind_tcp
 from rolecall.edges.telemetry import Log
 
@@ -209,3 +210,39 @@ def test_one_address_cannot_take_every_connection() -> None:
         assert not server.of_peer
 
     asyncio.run(asyncio.wait_for(run(), 10))
+
+
+def test_an_address_that_asks_too_fast_waits_and_others_do_not() -> None:
+    """Nobody is refused: the fast one is read at a bounded pace, on all its connections together."""
+
+    async def run() -> None:
+        served = Served()
+        limits = ServerLimits(idle=5, requests_of_one=40.0)
+        server = HttpServer(served.handler, clock=SystemClock(), limits=limits, log=Log())
+        listener = bind_tcp("127.0.0.1", 0)
+        address: tuple[str, int] = listener.getsockname()
+        await server.listen(listener)
+        counts = {"127.0.0.1": 0, "127.0.0.2": 0}
+
+        async def keep_asking(peer: str, pause: float) -> None:
+            reader, writer = await asyncio.open_connection(*address, local_addr=(peer, 0))
+            try:
+                while True:
+                    writer.write(GET)
+                    assert await bodies(reader, 1) == [b"read/a"]
+                    counts[peer] += 1
+                    await asyncio.sleep(pause)
+            finally:
+                writer.close()
+
+        asking = [asyncio.create_task(keep_asking("127.0.0.1", 0)) for _ in range(4)]
+        asking.append(asyncio.create_task(keep_asking("127.0.0.2", 0.05)))
+        await asyncio.sleep(1.5)
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        await server.close(0.0)
+        assert 20 <= counts["127.0.0.1"] <= 120, counts
+        assert counts["127.0.0.2"] >= 15, counts
+
+    asyncio.run(asyncio.wait_for(run(), 20))

@@ -13,7 +13,8 @@ import uvloop
 
 from rolecall.core.exchange import Reply, Request
 from rolecall.edges.clock import SystemClock
-from rolecall.edges.http_server import HttpServer, ServerLimits
+from rolecall.edges.http_server import HttpServer
+from rolecall.edges.limits import ServerLimits
 from rolecall.edges.sockets import bind_tcp
 from rolecall.edges.telemetry import Log
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from rolecall.daemons.agent.config import LINK_LOCAL, AgentConfig
 from rolecall.edges.clock import Clock
-from rolecall.edges.http_server import Handler, HttpServer, Quick, ServerLimits
+from rolecall.edges.http_server import Handler, HttpServer, Quick
+from rolecall.edges.limits import ServerLimits
 from rolecall.edges.sockets import Listener, bind_tcp, shown_address
 from rolecall.edges.telemetry import Log
 from rolecall.errors import Misconfigured
