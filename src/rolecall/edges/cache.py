@@ -16,12 +16,12 @@ import asyncio
 import heapq
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rolecall.core.backoff import delays
 from rolecall.core.freshness import DEFAULT_RULES, FreshnessRules, State, milestones
 from rolecall.core.source import Ask, Issued, Source
-from rolecall.edges.cache_entry import Census, Entry, Held, Renewal, census, held
+from rolecall.edges.cache_entry import Census, Entry, Held, Renewal, census, held, outlives
 from rolecall.edges.clock import Clock
 from rolecall.edges.flights import (
     DEFAULT_FLIGHTS,
@@ -261,11 +261,15 @@ class CredentialCache:
         if self.rules.size <= 0 or self._flights.launched[key] <= revoked_at:
             return
         now, monotonic = self._clock.now(), self._clock.monotonic()
+        kept = renewed if renewed is not None and outlives(renewed, issued, now, monotonic) else None
+        issued = issued if kept is None else kept.issued
         times = milestones(now, issued.credentials.expires_at, self.rules.freshness, self._dice())
         token_ends = self._token_ends(ask)
         ends_at = times.dead_at if token_ends is None else min(times.dead_at, token_ends)
         # A renewal is not a use. Replacing in place keeps a renewed entry where its last use put it.
         entry = Entry(ask, issued, times, ends_at, monotonic + ends_at - now, came_at=monotonic)
+        if kept is not None:  # it becomes no younger: neither its end moves, nor its age begins again
+            entry.ends_at, entry.over_at, entry.came_at = kept.ends_at, kept.over_at, kept.came_at
         entry.used, entry.hits = renewed is None, 0 if renewed is None else renewed.hits
         self._entries[key] = entry
         while len(self._entries) > self.rules.size:
@@ -353,7 +357,9 @@ class CredentialCache:
             elif entry.used:
                 self._due[key] = None
             else:
-                # Nobody came since it was last renewed: hold it to its end, a hit will renew it.
+                # Nobody came since it was last renewed: hold it to its end, a hit will renew it, also where the wall
+                # clock was set back meanwhile.
+                entry.times = replace(entry.times, renew_at=min(entry.times.renew_at, now))
                 self._schedule(key, entry, entry.over_at)
 
     def _renew_due(self) -> None:

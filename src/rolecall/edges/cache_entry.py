@@ -36,6 +36,20 @@ class Entry:
         return now >= self.ends_at or monotonic >= self.over_at
 
 
+def outlives(held: Entry, issued: Issued, now: float, monotonic: float) -> bool:
+    """Whether what is held lasts longer than what its renewal brought, and is as good: same role, same association.
+
+    An upstream may hand out old credentials. Those of another role replace what is held, whenever they end.
+    """
+    longer = _ends_in(held, now, monotonic) > issued.credentials.expires_at - now
+    return longer and _role(held.issued) == _role(issued)
+
+
+def _role(issued: Issued) -> tuple[str, str]:
+    """Return association and role; the session's ARN ends with the session's name, each has its own."""
+    return issued.association_id, issued.assumed_role_arn.rpartition("/")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """One entry as it may be shown: whose it is by upstream's word, and how it stands. Lengths are seconds.
