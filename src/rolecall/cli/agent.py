@@ -10,7 +10,7 @@ import click
 from rolecall.cli.output import output_option, plain, show_fields, show_json, show_table
 
 if TYPE_CHECKING:
-    from rolecall.daemons.agent.wire import Entry, Status
+    from rolecall.daemons.agent.wire import Entry, SignsWith, Status
 
 DEFAULT_SOCKET = "/run/rolecall/agent.sock"
 
@@ -67,6 +67,7 @@ def _show(found: Status) -> None:
             "Ready": "yes" if found.ready else "no",
             "Faults": plain("; ".join(found.faults)),
             "Doors": plain(", ".join(found.doors)),
+            "Signs with": plain(_signer(found.signs_with)) if found.signs_with else "",
             "Not bound": plain("; ".join(found.not_bound.values())),
             "Entries": f"{totals.entries} ({_counts(totals.states)})" if totals.entries else "0",
             "Answers": f"{totals.hits} from the cache, {totals.misses} not",
@@ -80,6 +81,11 @@ def _show(found: Status) -> None:
     show_table(heads, [_row(entry) for entry in found.entries], empty="No credentials are held.")
     if found.entries_not_shown:
         click.echo(f"... and {found.entries_not_shown} more")
+
+
+def _signer(found: SignsWith) -> str:
+    until = f", until {found.expires}" if found.expires else ""
+    return f"{found.source}: {found.where}{until}" + (f"; last error: {found.last_error}" if found.last_error else "")
 
 
 def _row(entry: Entry) -> list[str]:

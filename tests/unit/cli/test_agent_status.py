@@ -42,6 +42,7 @@ STATUS = wire.Status(
     totals=wire.Totals(1, {"renew": 1}, 12, 3, 2, {"ThrottlingException": 4}, 0, 0, {"ok": 3}, {"no-token": 5}),
     entries=[ENTRY],
     entries_not_shown=0,
+    signs_with=wire.SignsWith("imds", "http://169.254.169.254", "2026-01-02T03:04:05Z", "it refused"),
 )
 
 
@@ -84,6 +85,7 @@ def test_a_person_sees_lengths_and_errors(place: Path) -> None:
     """Lengths of time in words, what could not be bound, one row for each entry."""
     text = shown(place, STATUS).output
     assert "1.2.3, up 2h01m" in text
+    assert "imds: http://169.254.169.254, until 2026-01-02T03:04:05Z; last error: it refused" in text
     assert "cannot listen on fd00:ec2::23:80" in text
     row = text.splitlines()[-1]
     assert row.split() == [

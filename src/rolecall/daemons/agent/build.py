@@ -17,7 +17,9 @@ from rolecall.daemons.agent.revocations import RevocationWatch
 from rolecall.daemons.agent.routing import ClusterByIssuer, OnThisNode
 from rolecall.daemons.serving import SECONDS, Corridor
 from rolecall.edges import entropy
+from rolecall.edges.aws.credential_chain import Chosen, Surroundings, choose
 from rolecall.edges.aws.eks_auth import EksAuth
+from rolecall.edges.aws.endpoints import eks_auth_endpoint
 from rolecall.edges.aws.revocations import RevocationsClient
 from rolecall.edges.cache import CacheRules, CredentialCache
 from rolecall.edges.clock import Clock
@@ -63,12 +65,14 @@ class Agent:
     cache: CredentialCache
     http: HttpClient
     hot: HotPath
+    signer: Chosen
     watch: RevocationWatch | None = None
     watching: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin the work in the background. Call it once, inside the running loop."""
         self.cache.start()
+        self.signer.start()
         if self.watch is not None:
             self.watching = asyncio.create_task(self.watch.run(), name="agent.revocations")
 
@@ -85,6 +89,7 @@ class Agent:
             self.watching.cancel()
             await asyncio.gather(self.watching, return_exceptions=True)
         await self.cache.close()
+        await self.signer.close()
         self.http.close()
 
 
@@ -92,7 +97,8 @@ def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
     """Return the agent's parts, wired; nothing is opened yet. Raises `Misconfigured`."""
     http = HttpClient(threads=UPSTREAM_THREADS, waiting=1000, proxies=config.environment, ca_file=config.ca_file)
     audit, calls = Audit(clock, log), Calls()
-    cache = _cache(config, _upstream(config, http, clock, calls), clock, log, audit)
+    signer = _signer(config, http, clock, log)
+    cache = _cache(config, _upstream(config, http, signer, clock, calls), clock, log, audit)
     allowed = config.allowed_hosts()
 
     def parse(request: Request) -> Ask | Reply:
@@ -110,11 +116,12 @@ def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
     )
     hot = HotPath(cache, door.render, clock=clock, hit=corridor.hit, most=2 * cache.rules.size)
     corridor.learn = hot.learn
-    return Agent(audit, calls, corridor, cache, http, hot, _watch(config, http, cache, clock, log))
+    watch = _watch(config, http, signer, cache, clock, log)
+    return Agent(audit, calls, corridor, cache, http, hot, signer, watch)
 
 
 def _watch(
-    config: AgentConfig, http: HttpClient, cache: CredentialCache, clock: Clock, log: Log
+    config: AgentConfig, http: HttpClient, signer: Chosen, cache: CredentialCache, clock: Clock, log: Log
 ) -> RevocationWatch | None:
     """Return what watches our own server for revocations; None where AWS itself is asked, which has none."""
     if config.endpoint is None:
@@ -123,7 +130,7 @@ def _watch(
         endpoint=config.endpoint,
         region=config.region,
         http=http,
-        credentials=config.credentials(),
+        credentials=signer,
         wire=wire,
         clock=clock,
     )
@@ -140,15 +147,32 @@ def _dice() -> float:
     return entropy.uniform(0.0, 1.0)
 
 
-def _upstream(config: AgentConfig, http: HttpClient, clock: Clock, calls: Calls) -> Source:
+def _signer(config: AgentConfig, http: HttpClient, clock: Clock, log: Log) -> Chosen:
+    """Return the agent's own credentials. IMDS and containers are asked without a proxy, in threads of their own."""
+    return choose(
+        config.environment,
+        Surroundings(
+            region=config.region,
+            node=config.node,
+            http=http,
+            near=lambda: HttpClient(threads=2, waiting=8, ca_file=config.ca_file),
+            clock=clock,
+            dice=_dice,
+            log=log,
+            doors=[(host, config.port) for host in config.hosts],
+        ),
+    )
+
+
+def _upstream(config: AgentConfig, http: HttpClient, signer: Chosen, clock: Clock, calls: Calls) -> Source:
     upstream: Source = EksAuth(
         region=config.region,
         http=http,
-        credentials=config.credentials(),
+        credentials=signer,
         wire=wire,
         clock=clock,
         dice=_dice,
-        endpoint=config.endpoint,
+        endpoint=config.endpoint or eks_auth_endpoint(config.region, config.environment),
         cluster=config.cluster,
         attempt_timeout=ONE_CALL_WITHIN,
         deadline=ANSWER_WITHIN,

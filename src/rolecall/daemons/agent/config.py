@@ -9,13 +9,14 @@ import math
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from rolecall.core.names import ClusterName, Region
-from rolecall.edges.aws.node_credentials import EnvironmentCredentials, NodeCredentials, SharedFileCredentials
+from rolecall.edges.aws.endpoints import configured_endpoint, refuse_fips
+from rolecall.edges.aws.profiles import read_profile
 from rolecall.edges.telemetry import FORMATS, LEVELS
 from rolecall.errors import BadName, Misconfigured
 
@@ -30,6 +31,7 @@ _TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false"
 _DURATION = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(h|ms|m|s|us|\u00b5s|\u03bcs|ns)")
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "ns": 1e-9}
 _LONGEST_DURATION = 2.0**63 / 1e9
+FindRegion = Callable[[Mapping[str, str]], Region]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +62,6 @@ class AgentConfig:
     ca_file: Path | None = None
     ignored: tuple[str, ...] = ()
 
-    def credentials(self) -> NodeCredentials:
-        """Return where the agent's own AWS credentials come from; raises `Misconfigured`."""
-        env = self.environment
-        if env.get("AWS_ACCESS_KEY_ID"):
-            return EnvironmentCredentials(env)
-        path = env.get("AWS_SHARED_CREDENTIALS_FILE")
-        if not path and not env.get("HOME"):
-            raise Misconfigured(
-                "there are no AWS credentials to sign with",
-                hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE",
-            )
-        file = Path(path) if path else Path(env["HOME"]) / ".aws" / "credentials"
-        return SharedFileCredentials(file, env.get("AWS_PROFILE") or "default")
-
     def allowed_hosts(self) -> frozenset[str]:
         """Return the Host values that the door answers to: where it is bound."""
         names = set(self.hosts)
@@ -102,10 +90,16 @@ def command_line(argv: Sequence[str] | None) -> tuple[str, list[str]]:
     return (words[at] if at < len(words) else ""), words
 
 
-def read_config(argv: Sequence[str] | None, environment: Mapping[str, str] | None = None) -> AgentConfig:
+def read_config(
+    argv: Sequence[str] | None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    find_region: FindRegion | None = None,
+) -> AgentConfig:
     """Return the settings; raises `Misconfigured` for any that cannot work, before anything is opened.
 
-    Arguments and environment are the process's own where they are None.
+    Arguments and environment are the process's own where they are None. `find_region` is asked where neither they
+    nor the profile have a region.
     """
     env = dict(os.environ if environment is None else environment)
     flags = _parser().parse_args(argv)
@@ -114,16 +108,12 @@ def read_config(argv: Sequence[str] | None, environment: Mapping[str, str] | Non
             'required flag(s) "cluster-name" not set' if not flags.cluster_name else "two ways to choose the cluster",
             hint="give --cluster-name, or --clusters-file, not both",
         )
-    try:
-        region = Region.parse(flags.region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or "")
-        cluster = ClusterName.parse(flags.cluster_name) if flags.cluster_name else None
-    except BadName as fault:
-        raise Misconfigured(fault.message, hint="set --region or AWS_REGION, and --cluster-name") from None
+    region, cluster = _place(flags, env, find_region)
     config = AgentConfig(
         cluster=cluster,
         clusters_file=Path(flags.clusters_file) if flags.clusters_file else None,
         node=flags.node_name or env.get("NODE_NAME") or None,
-        endpoint=flags.endpoint or None,
+        endpoint=_endpoint(flags.endpoint, env),
         region=region,
         hosts=tuple(node_local_host(host) for host in flags.bind_hosts or LINK_LOCAL),
         port=flags.port,
@@ -143,6 +133,26 @@ def read_config(argv: Sequence[str] | None, environment: Mapping[str, str] | Non
     )
     _check(config)
     return config
+
+
+def _place(
+    flags: argparse.Namespace, env: Mapping[str, str], find: FindRegion | None
+) -> tuple[Region, ClusterName | None]:
+    """Return cluster, and region of the first that has one: flag, environment, profile, `find`."""
+    try:
+        cluster = ClusterName.parse(flags.cluster_name) if flags.cluster_name else None
+        said = flags.region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION")
+        said = said or read_profile(env).setting("region")
+        return (Region.parse(said) if said or find is None else find(env)), cluster
+    except BadName as fault:
+        raise Misconfigured(fault.message, hint="set --region or AWS_REGION, and --cluster-name") from None
+
+
+def _endpoint(flag: str, env: Mapping[str, str]) -> str | None:
+    """Return the EKS Auth that the operator names; None where AWS's own is meant."""
+    if flag:
+        refuse_fips(env)
+    return flag or configured_endpoint(env, "EKS_AUTH")
 
 
 def _check(config: AgentConfig) -> None:
@@ -291,7 +301,7 @@ def _add_upstream(parser: argparse.ArgumentParser) -> None:
     add("--max-cache-size", metavar="N", type=_count, default=2000, help="credentials held at most (2000)")
     add("--max-service-qps", metavar="N", type=_rate, default=3, help="renewals started a second (3)")
     add("--endpoint", metavar="URL", default="", help="another EKS Auth, such as Rolecall's server")
-    add("--region", metavar="REGION", help="AWS region (AWS_REGION)")
+    add("--region", metavar="REGION", help="AWS region (AWS_REGION, the profile's, else the instance's)")
 
 
 def _add_view(parser: argparse.ArgumentParser) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 
+from rolecall.core.names import Region
 from rolecall.daemons.agent.build import ANSWER_WITHIN, build
 from rolecall.daemons.agent.commands import run
 from rolecall.daemons.agent.config import IGNORED, AgentConfig, read_config
@@ -34,9 +35,15 @@ def main(argv: list[str] | None = None) -> int:
 
 def serve(words: list[str]) -> int:
     """Serve until told to stop; raises `RolecallError` where that cannot be."""
-    config = read_config(words)
+    config = read_config(words, find_region=_find_region)
     configure(sys.stderr, config.verbosity, config.log_format)
     return _loop(_serve(config))
+
+
+def _find_region(environment: Mapping[str, str]) -> Region:
+    from rolecall.daemons.agent.region import region_of_instance
+
+    return region_of_instance(environment)
 
 
 def _loop(work: Coroutine[None, None, int]) -> int:
@@ -60,6 +67,7 @@ async def _serve(config: AgentConfig) -> int:
         await open_views(agent, listeners, config, clock)
         agent.start()
         log.info("agent.serving", addresses=addresses, cluster=config.cluster, endpoint=config.endpoint or "aws")
+        log.info("agent.signs_with", source=agent.signer.kind, where=agent.signer.where)
         await stop.wait()
         log.info("agent.draining", requests=listeners.in_flight)
         await listeners.drain(DRAIN)

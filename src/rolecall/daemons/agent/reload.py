@@ -9,14 +9,15 @@ from rolecall.errors import RolecallError
 
 
 async def reload(agent: Agent, config: AgentConfig, log: Log) -> None:
-    """Look at the files that the agent reads, and forget remembered failures; what is cached stays.
+    """Look at what the agent reads, and forget remembered failures; what is cached stays.
 
-    Credentials file and clusters file are read again whenever they are needed, so this only says whether they can
-    be used; a pod whose role was mended is served at its next try.
+    Credentials file, tokens and clusters file are read again whenever they are needed, so this only says whether
+    they can be used; a pod whose role was mended is served at its next try.
     """
     faults: list[str] = []
+    agent.signer.forget_failure()
     try:
-        await config.credentials().current()
+        await agent.signer.current()
     except RolecallError as fault:
         faults.append(fault.message)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with a file, the agent goes on as it is

@@ -46,6 +46,16 @@ class StatusDoor:
             totals=self._totals(),
             entries=[_entry(held) for held in first],
             entries_not_shown=len(survey) - len(first),
+            signs_with=self._signs_with(),
+        )
+
+    def _signs_with(self) -> wire.SignsWith:
+        signer = self._agent.signer
+        return wire.SignsWith(
+            source=signer.kind,
+            where=signer.where,
+            expires=None if signer.expires_at is None else _moment(signer.expires_at),
+            last_error=None if signer.failure is None else signer.failure.message,
         )
 
     def _totals(self) -> wire.Totals:
@@ -65,12 +75,15 @@ class StatusDoor:
         )
 
 
+def _moment(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def _urgency(held: Held) -> tuple[bool, float]:
     return not held.last_error, held.ends_in
 
 
 def _entry(held: Held) -> wire.Entry:
-    expires = datetime.fromtimestamp(int(held.expires_at), UTC)
     return wire.Entry(
         namespace=str(held.subject.namespace) if held.subject else None,
         service_account=str(held.subject.service_account) if held.subject else None,
@@ -79,7 +92,7 @@ def _entry(held: Held) -> wire.Entry:
         peer=held.peer,
         state=held.state,
         age_seconds=round(held.age, 1),
-        expires=f"{expires:%Y-%m-%dT%H:%M:%SZ}",
+        expires=_moment(held.expires_at),
         ends_in_seconds=round(held.ends_in, 1),
         renewal=held.renewal,
         renews_in_seconds=None if held.renews_in is None else round(held.renews_in, 1),

@@ -30,6 +30,15 @@ class Entry(msgspec.Struct, frozen=True):
     hits: int
 
 
+class SignsWith(msgspec.Struct, frozen=True):
+    """The agent's own credentials, without them: their source and where it is, their end, why they are not renewed."""
+
+    source: str
+    where: str
+    expires: str | None
+    last_error: str | None
+
+
 class Totals(msgspec.Struct, frozen=True):
     """What the agent has counted since it began."""
 
@@ -58,6 +67,7 @@ class Status(msgspec.Struct, frozen=True):
     totals: Totals
     entries: list[Entry]
     entries_not_shown: int
+    signs_with: SignsWith | None = None
 
 
 def encode(status: Status) -> bytes:

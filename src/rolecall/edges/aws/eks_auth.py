@@ -12,9 +12,10 @@ from rolecall.core.exchange import Request
 from rolecall.core.names import ClusterName
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask, Issued
-from rolecall.edges.aws.node_credentials import NodeCredentials
+from rolecall.edges.aws.endpoints import eks_auth_endpoint
+from rolecall.edges.aws.node_credentials import NodeCredentials, NoNodeCredentials, SigningKey
 from rolecall.edges.aws.sigv4 import sign
-from rolecall.edges.clock import Clock
+from rolecall.edges.clock import Clock, within
 from rolecall.edges.http_client import CallFailed, HttpAnswer, HttpClient, split_url
 from rolecall.errors import BadInput, Misconfigured, Upstream, UpstreamAnswered
 
@@ -40,11 +41,6 @@ class Wire(Protocol):
     def decode_error(self, status: int, headers: Sequence[tuple[str, str]], body: bytes, /) -> UpstreamAnswered:
         """Return the error of an answer that is not 200."""
         ...
-
-
-def default_endpoint(region: str) -> str:
-    """Return EKS Auth's own endpoint, which is dual-stack in every region that has such endpoints."""
-    return f"https://eks-auth.{region}.api.aws"
 
 
 class EksAuth:
@@ -75,7 +71,7 @@ class EksAuth:
         told: Callable[[str, float], None] | None = None,
     ) -> None:
         self._told = told
-        self._origin, base = split_url(endpoint or default_endpoint(region))
+        self._origin, base = split_url(endpoint or eks_auth_endpoint(region, {}))
         if "?" in base:
             raise Misconfigured(
                 "the EKS Auth endpoint has a query", hint="write it as https://host or http://host:port"
@@ -92,7 +88,8 @@ class EksAuth:
         """Return the credentials for the ask's token, in its cluster or else the agent's own.
 
         Raises `UpstreamAnswered` with EKS Auth's status, code, message and request id; `Upstream` where there
-        was no usable answer; `Misconfigured` where the node has no credentials; `BadInput` for no token.
+        was no usable answer; `NoNodeCredentials` or `Misconfigured` where the agent has none of its own to sign
+        with; `BadInput` for no token.
         """
         cluster = ask.cluster or self._cluster
         if not ask.token:
@@ -104,7 +101,7 @@ class EksAuth:
         end = self._clock.monotonic() + self._deadline
         for attempt in range(1, self._attempts + 1):
             try:
-                answer = await self._attempt(unsigned, ask.token, end - self._clock.monotonic())
+                answer = await self._attempt(unsigned, ask.token, end)
                 break
             except Upstream as error:
                 pause = next(pauses)
@@ -124,11 +121,19 @@ class EksAuth:
             body=self._wire.encode_ask(token),
         )
 
-    async def _attempt(self, unsigned: Request, token: Secret, left: float) -> HttpAnswer:
+    async def _key(self, end: float) -> SigningKey:
+        """Return what to sign with; raises as `NodeCredentials` does, and no later than at `end`."""
+        try:
+            return await within(self._clock, end - self._clock.monotonic(), self._credentials.current())
+        except TimeoutError:
+            raise NoNodeCredentials("the agent's own AWS credentials did not come in time") from None
+
+    async def _attempt(self, unsigned: Request, token: Secret, end: float) -> HttpAnswer:
         """Return an answer with status 200, or raise the error that the answer is."""
+        key = await self._key(end)
+        left = end - self._clock.monotonic()
         if left <= 0:
             raise CallFailed(str(self._origin), "timeout")
-        key = await self._credentials.current()
         request = sign(
             unsigned,
             access_key_id=key.access_key_id,

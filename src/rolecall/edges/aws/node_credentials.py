@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from rolecall.core.secrets import Secret
-from rolecall.errors import Misconfigured
-
-LONGEST_FILE = 1_048_576
+from rolecall.edges.aws.profiles import LONGEST_FILE, sections_of
+from rolecall.errors import Misconfigured, Upstream
 
 _PRINTABLE = re.compile(r"[!-~]+")
-_SECTION = re.compile(r"\[\s*(.*?)\s*\]\s*(?:[#;].*)?")
-_Fields = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +25,32 @@ class SigningKey:
     session_token: Secret | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """An access key for a time: `expires_at` is in seconds since the epoch, UTC."""
+
+    key: SigningKey
+    expires_at: float
+
+
 class NodeCredentials(Protocol):
     """Wherever the agent's own credentials come from."""
 
     async def current(self) -> SigningKey:
-        """Return what to sign with now. Raises `Misconfigured` with a hint where there is nothing usable."""
+        """Return what to sign with now. Raises with a hint where there is nothing usable.
+
+        `Misconfigured` where the operator has to act, `NoNodeCredentials` where whoever issues them has failed.
+        """
         ...
+
+
+class NoNodeCredentials(Upstream):
+    """The agent has no credentials of its own, and so EKS Auth cannot be asked. It says nothing about any pod."""
+
+    @property
+    def word(self) -> str:
+        """Always the same."""
+        return "node-credentials"
 
 
 class EnvironmentCredentials:
@@ -44,7 +61,7 @@ class EnvironmentCredentials:
     """
 
     def __init__(self, values: Mapping[str, str]) -> None:
-        self._key = _signing_key(
+        self._key = signing_key(
             values.get("AWS_ACCESS_KEY_ID", ""),
             values.get("AWS_SECRET_ACCESS_KEY", ""),
             values.get("AWS_SESSION_TOKEN", ""),
@@ -90,13 +107,13 @@ class SharedFileCredentials:
         self._key = None
         if len(content) > LONGEST_FILE:
             raise Misconfigured(f"the credentials file {self._path} is longer than {LONGEST_FILE} bytes")
-        fields = _profiles(content.decode("utf-8", "replace")).get(self._profile)
+        fields = sections_of(content.decode("utf-8", "replace")).get(self._profile)
         if fields is None:
             raise Misconfigured(
                 f"the credentials file {self._path} has no profile {self._profile!r}",
                 hint=f"add a section [{self._profile}] with aws_access_key_id and aws_secret_access_key",
             )
-        self._key = _signing_key(
+        self._key = signing_key(
             fields.get("aws_access_key_id", ""),
             fields.get("aws_secret_access_key", ""),
             fields.get("aws_session_token", ""),
@@ -107,27 +124,8 @@ class SharedFileCredentials:
         return self._key
 
 
-def _profiles(text: str) -> Mapping[str, _Fields]:
-    """Return the sections of a credentials file; lines that mean nothing are passed over.
-
-    Not configparser: its errors quote the lines they stumble over, and a line here may be a secret.
-    """
-    profiles: dict[str, dict[str, str]] = {}
-    fields: dict[str, str] = {}
-    for line in text.removeprefix("\ufeff").splitlines():
-        if not line.strip() or line.lstrip()[0] in "#;":
-            continue
-        section = _SECTION.fullmatch(line.strip())
-        if section:
-            fields = profiles.setdefault(section[1], {})
-        elif not line[0].isspace():  # an indented line belongs to a nested setting
-            name, equals, value = line.partition("=")
-            if equals:
-                fields[name.strip().lower()] = value.strip()
-    return profiles
-
-
-def _signing_key(key_id: str, secret: str, token: str, *, where: str, hint: str) -> SigningKey:
+def signing_key(key_id: str, secret: str, token: str, *, where: str, hint: str) -> SigningKey:
+    """Return a key of these parts; raises `Misconfigured`, quoting none, where they cannot be one."""
     key_id, secret, token = key_id.strip(), secret.strip(), token.strip()
     if not key_id or not secret:
         raise Misconfigured(f"{where} has no AWS access key", hint=hint)

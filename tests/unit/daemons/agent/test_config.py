@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rolecall.core.names import Region
 from rolecall.daemons.agent.config import AgentConfig, read_clusters, read_config
 from rolecall.errors import Misconfigured
 
@@ -187,25 +187,36 @@ def test_any_arguments_are_settings_or_a_sentence(words: list[str]) -> None:
     assert isinstance(outcome, AgentConfig | str)
 
 
-def test_where_the_agents_own_credentials_come_from(tmp_path: Path) -> None:
-    """Environment first, then the shared file and profile, at HOME where nothing is named."""
-    file = tmp_path / ".aws" / "credentials"
-    file.parent.mkdir()
-    file.write_text("[default]\naws_access_key_id = AKIAHOME\naws_secret_access_key = s\n[other]\n")
+def test_the_region_of_the_profile_and_of_the_instance(tmp_path: Path) -> None:
+    """The profile's before the instance's, and the instance is not asked where anybody else has said one."""
+    config = tmp_path / "config"
+    config.write_text("[default]\nregion = eu-north-1\n[profile other]\noutput = json\n")
+    asked: list[Mapping[str, str]] = []
 
-    def key(env: Mapping[str, str]) -> str:
-        return asyncio.run(read(env=ENV | env).credentials().current()).access_key_id
+    def find(env: Mapping[str, str]) -> Region:
+        asked.append(env)
+        return Region.parse("sa-east-1")
 
-    assert key({"HOME": str(tmp_path)}) == "AKIAHOME"
-    assert key({"HOME": str(tmp_path), "AWS_PROFILE": ""}) == "AKIAHOME"
-    assert key({"HOME": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": str(file)}) == "AKIAHOME"
-    env = {"AWS_ACCESS_KEY_ID": "AKIAENV", "AWS_SECRET_ACCESS_KEY": "s", "HOME": str(tmp_path)}
-    assert key(env) == "AKIAENV"
-    with pytest.raises(Misconfigured, match="no AWS access key"):
-        key({"HOME": str(tmp_path), "AWS_PROFILE": "other"})
-    with pytest.raises(Misconfigured, match="no AWS credentials") as refused:
-        key({})
-    assert "AWS_SHARED_CREDENTIALS_FILE" in refused.value.hint
+    def region(**env: str) -> str:
+        return read_config(["serve", "-c", "demo"], {"AWS_CONFIG_FILE": str(config)} | env, find_region=find).region
+
+    assert region(AWS_REGION="eu-west-1") == "eu-west-1"
+    assert region() == "eu-north-1"
+    assert asked == []
+    assert region(AWS_PROFILE="other") == "sa-east-1"
+    assert len(asked) == 1
+
+
+def test_another_eks_auth_by_environment() -> None:
+    """The variables of AWS's SDKs: the service's own before the general one, the flag before both."""
+    both = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ENDPOINT_URL_EKS_AUTH": "http://127.0.0.1:2"}
+    assert read(env=ENV | both).endpoint == "http://127.0.0.1:2"
+    assert read(env=ENV | {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}).endpoint == "http://127.0.0.1:1"
+    assert read("--endpoint", "http://127.0.0.1:3", env=ENV | both).endpoint == "http://127.0.0.1:3"
+    assert read(env=ENV | both | {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}).endpoint is None
+    for flags, more in ((("--endpoint", "http://127.0.0.1:3"), {}), ((), both)):
+        with pytest.raises(Misconfigured, match="AWS_USE_FIPS_ENDPOINT does not go together"):
+            read(*flags, env=ENV | more | {"AWS_USE_FIPS_ENDPOINT": "true"})
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,9 @@ def test_an_entry_is_shown_without_what_it_opens(world: World) -> None:
     reply = world.door(GET)
     assert (reply.status, dict(reply.headers)["content-type"]) == (200, "application/json")
     said = json.loads(reply.body)
+    assert said["signs_with"] == {
+        "source": "environment", "where": "AWS_ACCESS_KEY_ID", "expires": None, "last_error": None
+    }  # fmt: skip
     assert said["entries"] == [
         {
             "namespace": "ns",
