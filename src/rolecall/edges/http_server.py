@@ -105,6 +105,7 @@ class _Connection(asyncio.Protocol):
         self._deaf = False  # whatever else comes is not read
         self._closing = False  # the next answer is the last
         self._held = False  # its address has asked too much, and waits
+        self._release_timer: asyncio.TimerHandle | None = None
         self._paused = False
         self._peer = ""
         self._unsaid = 0  # bytes since the parser last told of something
@@ -157,8 +158,9 @@ class _Connection(asyncio.Protocol):
             if not self._server.of_peer[self._peer]:
                 del self._server.of_peer[self._peer]
         self._server.turned_away.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._release_timer):
+            if timer is not None:
+                timer.cancel()  # a timer would keep what has ended in memory
         self._closing = self._deaf = True
         self._queue.clear()  # an answer under way is finished for whoever shares it, and not written
 
@@ -355,7 +357,8 @@ class _Connection(asyncio.Protocol):
         """Read nothing more for so long, if for any time at all."""
         if seconds > 0 and not self._held:
             self._held = True
-            asyncio.get_running_loop().call_later(min(seconds, self._server.limits.idle / 2), self._release)
+            wait = min(seconds, self._server.limits.idle / 2)
+            self._release_timer = asyncio.get_running_loop().call_later(wait, self._release)
 
     def _release(self) -> None:
         self._held = False
