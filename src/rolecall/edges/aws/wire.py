@@ -26,6 +26,7 @@ LONGEST_TOKEN = 20_000
 """Characters of a web identity token that STS takes (STS API Reference)."""
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:?\d\d)", re.ASCII)
+_YEAR_10000 = 253_402_300_800  # nobody could write such a moment down
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9._]{0,127}")
 _STS = "{https://sts.amazonaws.com/doc/2011-06-15/}"
 
@@ -123,6 +124,8 @@ def _lease(key_id: str, secret: str, token: str, expiration: str, *, where: str)
         if not token or not _MOMENT.fullmatch(expiration):
             raise ValueError
         expires_at = datetime.fromisoformat(expiration).timestamp()
+        if expires_at >= _YEAR_10000:
+            raise ValueError
         return Lease(signing_key(key_id, secret, token, where=where, hint=""), expires_at)
     except (ValueError, OverflowError, Misconfigured):
         raise _unreadable(where) from None
