@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 from rolecall.edges.proxies import Proxies, Proxy
+from rolecall.edges.tls import ClientTls
 from rolecall.errors import BadInput, Misconfigured, Upstream
 
 Cause = Literal["busy", "dns", "refused", "unreachable", "timeout", "tls", "closed", "garbled", "too-long"]
@@ -31,7 +31,10 @@ _SENTENCES: Mapping[Cause, tuple[str, str]] = {
     "refused": ("it refused the connection", "check that it runs and listens on that port"),
     "unreachable": ("it cannot be reached", "check the route, the proxy and the security groups"),
     "timeout": ("it did not answer in time", "check the route, the proxy and the security groups"),
-    "tls": ("its certificate or TLS handshake was not accepted", "check the CA file and the host name"),
+    "tls": (
+        "its certificate or TLS handshake was not accepted",
+        "check the CA file, the host name and the certificates",
+    ),
     "closed": ("it closed the connection before a whole answer", ""),
     "garbled": ("it did not answer in HTTP", "check the scheme and the port of its URL"),
     "too-long": ("its answer is longer than allowed", ""),
@@ -109,7 +112,7 @@ def _default_port(scheme: str) -> int:
 class HttpClient:
     """Makes calls in at most `threads` threads; `waiting` more may queue, and the next is refused as ``busy``.
 
-    `proxies` holds environment variables (see `Proxies`); `ca_file` replaces the system's certificates.
+    `proxies` holds environment variables (see `Proxies`); without `tls` the machine's authorities are believed.
     """
 
     def __init__(
@@ -118,11 +121,11 @@ class HttpClient:
         threads: int = 8,
         waiting: int = 64,
         proxies: Mapping[str, str] | None = None,
-        ca_file: Path | None = None,
+        tls: ClientTls | None = None,
     ) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="http-client")
         self._slots = threading.Semaphore(threads + waiting)
-        self._connections = _Connections(Proxies(proxies or {}), ca_file)
+        self._connections = _Connections(Proxies(proxies or {}), tls or ClientTls())
         self._running: set[_Exchange] = set()
 
     async def call(
@@ -182,10 +185,9 @@ def _check_headers(headers: Sequence[tuple[str, str]]) -> None:
 class _Connections:
     """Opens connections and keeps the idle ones, latest first."""
 
-    def __init__(self, proxies: Proxies, ca_file: Path | None) -> None:
+    def __init__(self, proxies: Proxies, tls: ClientTls) -> None:
         self._proxies = proxies
-        self._ca_file = ca_file
-        self._tls: ssl.SSLContext | None = None
+        self.tls = tls
         self._lock = threading.Lock()
         self._idle: dict[Origin, list[http.client.HTTPConnection]] = {}
         self._closed = False
@@ -195,12 +197,18 @@ class _Connections:
         return self._proxies.for_origin(origin.scheme, origin.host, origin.port)
 
     def take(self, origin: Origin) -> http.client.HTTPConnection | None:
-        """Return an idle connection that the other side has not closed, or None."""
+        """Return an idle connection that the other side has not closed, or None.
+
+        One that was made with files of TLS which have changed since is not used again: who we are may have changed.
+        """
+        context = self.tls.context() if origin.scheme == "https" else None
         while True:
             with self._lock:
                 idle = self._idle.get(origin)
                 connection = idle.pop() if idle else None
-            if connection is None or not _has_ended(connection):
+            if connection is None:
+                return None
+            if not _has_ended(connection) and getattr(connection.sock, "context", None) is context:
                 return connection
             connection.close()
 
@@ -218,7 +226,7 @@ class _Connections:
         host, port = (proxy.host, proxy.port) if proxy else (origin.host, origin.port)
         if origin.scheme == "http":
             return http.client.HTTPConnection(host, port, timeout=timeout)
-        connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=self._context())
+        connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=self.tls.context())
         if proxy:
             secret = proxy.authorization
             headers = {"Proxy-Authorization": secret.reveal()} if secret else {}
@@ -232,18 +240,6 @@ class _Connections:
             self._idle.clear()
         for connection in idle:
             connection.close()
-
-    def _context(self) -> ssl.SSLContext:
-        with self._lock:
-            if self._tls is None:
-                try:
-                    self._tls = ssl.create_default_context(cafile=self._ca_file)
-                except (OSError, ssl.SSLError):
-                    raise Misconfigured(
-                        f"the CA file {self._ca_file} cannot be used",
-                        hint="it holds certificates in PEM form",
-                    ) from None
-            return self._tls
 
 
 def _has_ended(connection: http.client.HTTPConnection) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 from integration.edges.loopback import Page, Server, answer, certify
 from rolecall.edges.http_client import CallFailed, HttpAnswer, HttpClient
+from rolecall.edges.tls import ClientTls, TlsFiles
 from rolecall.errors import BadInput, Misconfigured, Upstream
 
 WORD = "a-token-that-must-not-be-shown"
@@ -21,9 +22,9 @@ WORD = "a-token-that-must-not-be-shown"
 class World:
     """A server and a client."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, ca: Path | None = None, **options: Any) -> None:
         self.server = Server()
-        self.http = HttpClient(**options)
+        self.http = HttpClient(tls=ClientTls(TlsFiles(ca=ca)), **options)
         self.scheme = "http"
 
     async def call(self, path: str = "/", method: str = "GET", body: bytes = b"", **options: Any) -> HttpAnswer:
@@ -176,9 +177,9 @@ def test_certificates_are_checked(tmp_path: Path) -> None:
         with pytest.raises(Misconfigured, match=r"nothing\.pem"):
             await world.call(url=f"https://localhost:{world.server.port}/")
 
-    play(trusted, tls=context, ca_file=authority)
+    play(trusted, tls=context, ca=authority)
     play(unknown, tls=context)
-    play(no_file, tls=context, ca_file=tmp_path / "nothing.pem")
+    play(no_file, tls=context, ca=tmp_path / "nothing.pem")
 
 
 def test_calls_at_once_are_bounded() -> None:

@@ -27,6 +27,7 @@ from rolecall.edges.http_client import HttpClient
 from rolecall.edges.limits import PerSource
 from rolecall.edges.metrics import Histogram, count
 from rolecall.edges.telemetry import Log
+from rolecall.edges.tls import ClientTls, TlsFiles
 from rolecall.mechanisms.pod_identity import door, wire
 
 ANSWER_WITHIN = 6.0
@@ -95,9 +96,10 @@ class Agent:
 
 def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
     """Return the agent's parts, wired; nothing is opened yet. Raises `Misconfigured`."""
-    http = HttpClient(threads=UPSTREAM_THREADS, waiting=1000, proxies=config.environment, ca_file=config.ca_file)
+    tls = ClientTls(TlsFiles(ca=config.ca_file), log=log)
+    http = HttpClient(threads=UPSTREAM_THREADS, waiting=1000, proxies=config.environment, tls=tls)
     audit, calls = Audit(clock, log), Calls()
-    signer = _signer(config, http, clock, log)
+    signer = _signer(config, http, tls, clock, log)
     cache = _cache(config, _upstream(config, http, signer, clock, calls), clock, log, audit)
     allowed = config.allowed_hosts()
 
@@ -147,7 +149,7 @@ def _dice() -> float:
     return entropy.uniform(0.0, 1.0)
 
 
-def _signer(config: AgentConfig, http: HttpClient, clock: Clock, log: Log) -> Chosen:
+def _signer(config: AgentConfig, http: HttpClient, tls: ClientTls, clock: Clock, log: Log) -> Chosen:
     """Return the agent's own credentials. IMDS and containers are asked without a proxy, in threads of their own."""
     return choose(
         config.environment,
@@ -155,7 +157,7 @@ def _signer(config: AgentConfig, http: HttpClient, clock: Clock, log: Log) -> Ch
             region=config.region,
             node=config.node,
             http=http,
-            near=lambda: HttpClient(threads=2, waiting=8, ca_file=config.ca_file),
+            near=lambda: HttpClient(threads=2, waiting=8, tls=tls),
             clock=clock,
             dice=_dice,
             log=log,
