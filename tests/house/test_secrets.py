@@ -26,6 +26,7 @@ REVEALS = {
     "rolecall/edges/aws/web_identity.py": "withholds an error message of STS that quotes the token",
     "rolecall/edges/aws/wire.py": "AssumeRoleWithWebIdentity carries the token",
     "rolecall/edges/http_client.py": "Proxy-Authorization carries the proxy's password",
+    "rolecall/edges/server_tls.py": "OpenSSL is given the private key of the listener's certificate",
     "rolecall/mechanisms/irsa/identify.py": "the token is verified: who asks is read out of it",
     "rolecall/mechanisms/pod_identity/door.py": "the pod is answered with its credentials; the token's end is read",
     "rolecall/mechanisms/pod_identity/identify.py": "the token is verified: who asks is read out of it",

@@ -19,6 +19,7 @@ from rolecall.core.exchange import Reply, Request
 from rolecall.edges.clock import Clock
 from rolecall.edges.http_head import DateLine, head_of, phrase
 from rolecall.edges.limits import PerSource, ServerLimits
+from rolecall.edges.server_tls import ServerTls
 from rolecall.edges.telemetry import Log
 
 Handler = Callable[[Request], Reply | Awaitable[Reply]]
@@ -60,6 +61,7 @@ class HttpServer:
         self.pace = PerSource(rate=rate, burst=max(1.0, rate / 4), clock=clock)
         self.accepted = self.cut_off = 0
         self.refused: Counter[int] = Counter()
+        self.tls: ServerTls | None = None
         self._server: asyncio.Server | None = None
 
     @property
@@ -67,11 +69,12 @@ class HttpServer:
         """How many requests are being answered now."""
         return sum(connection.busy for connection in self.connections)
 
-    async def listen(self, listener: socket.socket) -> None:
-        """Serve on a socket that is bound, of TCP or of this machine only."""
-        loop = asyncio.get_running_loop()
+    async def listen(self, listener: socket.socket, tls: ServerTls | None = None) -> None:
+        """Serve on a socket that is bound, of TCP or of this machine only; with TLS where it is given."""
+        self.tls, loop = tls, asyncio.get_running_loop()
         create = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
-        self._server = await create(lambda: _Connection(self), sock=listener)
+        make = create if tls is None else tls.create_server
+        self._server = await make(lambda: _Connection(self), sock=listener)
 
     async def close(self, drain: float) -> None:
         """Take no more connections, give requests under way `drain` seconds, then end.
@@ -144,6 +147,8 @@ class _Connection(asyncio.Protocol):
             self._hold(server.pace.debt(self._peer))
             self._flow()
             self._arm(server.limits.idle)
+            if server.tls is not None and not server.tls.admits(transport.get_extra_info("peercert")):
+                self._refuse(_Unreadable(403, "your certificate is of another name than those that may ask"))
         elif len(server.turned_away) < _MOST_TURNED_AWAY:
             server.turned_away.add(self)
             self._refuse(_Unreadable(503, "too many connections"))
@@ -288,7 +293,7 @@ class _Connection(asyncio.Protocol):
 
     def _crashed(self, error: Exception) -> Reply:
         self._server.log.crash("http.handler_crashed", error)
-        return Reply(500, b"internal error; the agent's log has its place\n", _TEXT)
+        return Reply(500, b"internal error; the log has its place\n", _TEXT)
 
     def _write(self, request: Request, reply: Reply, keep: bool) -> None:
         if self._transport is None or self._is_closing():
@@ -326,7 +331,8 @@ class _Connection(asyncio.Protocol):
         self._end()
         self._arm(self._server.limits.linger)
         self._transport.write(head_of(reply, keep=False) + self._server.dated(self._server.clock.now()) + reply.body)
-        self._transport.write_eof()
+        if self._transport.can_write_eof():  # TLS cannot end one direction alone
+            self._transport.write_eof()
 
     def _end(self) -> None:
         self._closing = self._deaf = True

@@ -1,0 +1,222 @@
+"""TLS of a listener: a certificate that changes while it serves, and who is let in, on both event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import warnings
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from integration.edges.authority import Authority
+from rolecall.core.exchange import Reply, Request
+from rolecall.core.secrets import Secret
+from rolecall.edges.clock import SystemClock
+from rolecall.edges.http_server import HttpServer
+from rolecall.edges.limits import ServerLimits
+from rolecall.edges.server_tls import ServerTls
+from rolecall.edges.sockets import bind_tcp
+from rolecall.edges.telemetry import Log
+from rolecall.errors import Misconfigured
+
+GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
+LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+
+
+class Pair:
+    """An authority, a certificate and key that it signed for ``here``, and those of a client, ``caller``."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        made = Authority(folder)
+        certificate, key = made.pair("here")
+        self.authority, self.client = made.file, made.pair("caller", client=True)
+        self.certificate, self.key = certificate.read_text(), Secret(key.read_text())
+
+    def trusted(self, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
+        """Return a client's context that believes this authority alone."""
+        context = ssl.create_default_context(cafile=str(self.authority))
+        context.maximum_version = version
+        return context
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Pair:
+    """The first certificate."""
+    return Pair(tmp_path / "old")
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Pair:
+    """Another one, of another authority."""
+    return Pair(tmp_path / "new")
+
+
+def serve(
+    loop: Callable[[], asyncio.AbstractEventLoop], tls: ServerTls, scene: Callable[[int], Awaitable[None]]
+) -> None:
+    """Run a scene against a server with this TLS."""
+
+    async def handle(request: Request) -> Reply:
+        return Reply(200, request.body or b"ok")
+
+    async def run() -> None:
+        listener = bind_tcp("127.0.0.1", 0)
+        server = HttpServer(handle, clock=SystemClock(), limits=ServerLimits(body=100_000, linger=0.2), log=Log())
+        await server.listen(listener, tls)
+        try:
+            async with asyncio.timeout(20):
+                await scene(listener.getsockname()[1])
+        finally:
+            await server.close(1.0)
+        assert not server.connections
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(run())
+
+
+async def connect(port: int, context: ssl.SSLContext) -> tuple[Reader, Writer]:
+    """Open a connection."""
+    return await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="here")
+
+
+async def ask(reader: Reader, writer: Writer, request: bytes = GET) -> tuple[int, bytes]:
+    """Return status and body of the next answer."""
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+    return int(head.split()[1]), await reader.readexactly(length)
+
+
+@LOOPS
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_new_certificate_is_shown_and_no_connection_is_dropped(
+    loop: Callable[[], asyncio.AbstractEventLoop], version: ssl.TLSVersion, old: Pair, new: Pair
+) -> None:
+    """Whoever is connected goes on; whoever connects sees the new one, and not the old one."""
+    tls = ServerTls()
+    assert not tls.ready
+    tls.show(old.certificate, old.key)
+    assert tls.ready
+
+    async def scene(port: int) -> None:
+        before = await connect(port, old.trusted(version))
+        assert await ask(*before) == (200, b"ok")
+        tls.show(new.certificate, new.key)
+        assert await ask(*before) == (200, b"ok")
+        after = await connect(port, new.trusted(version))
+        assert await ask(*after) == (200, b"ok")
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await connect(port, old.trusted(version))
+        for _, writer in (before, after):
+            writer.close()
+
+    serve(loop, tls, scene)
+
+
+@LOOPS
+def test_a_pair_that_does_not_fit_changes_nothing(
+    loop: Callable[[], asyncio.AbstractEventLoop], old: Pair, new: Pair
+) -> None:
+    """Half of a rotation, an empty file, another thing: refused, and the former certificate is shown on."""
+    tls = ServerTls()
+    tls.show(old.certificate, old.key)
+    for certificate, key in ((new.certificate, old.key), ("", old.key), (old.certificate, Secret("")), ("x", new.key)):
+        with pytest.raises(Misconfigured) as caught:
+            tls.show(certificate, key)
+        assert "PRIVATE" not in caught.value.message
+
+    async def scene(port: int) -> None:
+        reader, writer = await connect(port, old.trusted())
+        assert await ask(reader, writer) == (200, b"ok")
+        writer.close()
+
+    serve(loop, tls, scene)
+
+
+@LOOPS
+def test_the_handshake_begins_at_tls_1_2(loop: Callable[[], asyncio.AbstractEventLoop], old: Pair) -> None:
+    """1.1 is refused; where 1.3 is the least, so is 1.2."""
+    for tls, version in ((ServerTls(), ssl.TLSVersion.TLSv1_1), (ServerTls(minimum="1.3"), ssl.TLSVersion.TLSv1_2)):
+        tls.show(old.certificate, old.key)
+
+        async def scene(port: int, version: ssl.TLSVersion = version) -> None:
+            context = old.trusted()
+            context.set_ciphers("ALL:@SECLEVEL=0")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # 1.1 is what is tried here
+                context.minimum_version = context.maximum_version = version
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                await connect(port, context)
+
+        serve(loop, tls, scene)
+
+
+@LOOPS
+def test_only_certified_clients_get_in_and_of_these_only_the_named(
+    loop: Callable[[], asyncio.AbstractEventLoop], old: Pair, new: Pair
+) -> None:
+    """No certificate, one of another authority, one of another name: refused. The authority can change."""
+    tls = ServerTls(client_ca=new.authority.read_text(), client_names=frozenset({"caller"}))
+    tls.show(old.certificate, old.key)
+    strict = ServerTls(client_ca=new.authority.read_text(), client_names=frozenset({"somebody"}))
+    strict.show(old.certificate, old.key)
+
+    def client(pair: Pair | None) -> ssl.SSLContext:
+        context = old.trusted()
+        if pair is not None:
+            context.load_cert_chain(*pair.client)
+        return context
+
+    async def once(port: int, pair: Pair | None) -> None:
+        reader, writer = await connect(port, client(pair))
+        try:
+            await ask(reader, writer)  # with TLS 1.3 the refusal comes after the handshake
+        finally:
+            writer.close()
+
+    async def refused(port: int, pair: Pair | None) -> None:
+        with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
+            await once(port, pair)
+
+    async def scene(port: int) -> None:
+        await refused(port, None)
+        await refused(port, old)
+        reader, writer = await connect(port, client(new))
+        assert await ask(reader, writer) == (200, b"ok")
+        tls.show(old.certificate, old.key, old.authority.read_text())
+        assert await ask(reader, writer) == (200, b"ok")
+        writer.close()
+        await refused(port, new)
+        reader, writer = await connect(port, client(old))
+        assert await ask(reader, writer) == (200, b"ok")
+        writer.close()
+
+    async def of_another_name(port: int) -> None:
+        reader, writer = await connect(port, client(new))
+        status, body = await ask(reader, writer)
+        assert (status, b"another name" in body) == (403, True)
+        writer.close()
+
+    serve(loop, tls, scene)
+    serve(loop, strict, of_another_name)
+
+
+@LOOPS
+def test_a_refused_client_hears_why_over_tls(loop: Callable[[], asyncio.AbstractEventLoop], old: Pair) -> None:
+    """A body over the limit is answered with 413, and then the connection ends."""
+    tls = ServerTls()
+    tls.show(old.certificate, old.key)
+
+    async def scene(port: int) -> None:
+        reader, writer = await connect(port, old.trusted())
+        head = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 200000\r\n\r\n"
+        assert (await ask(reader, writer, head + bytes(200_000)))[0] == 413
+        assert await reader.read() == b""
+        writer.close()
+
+    serve(loop, tls, scene)
