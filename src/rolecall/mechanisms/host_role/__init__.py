@@ -1,1 +1,1 @@
-"""Generation 0: every pod gets the node's role."""
+"""Generation 0: the node's own role, for every pod on it; only where the operator asks for it by name."""
