@@ -21,7 +21,8 @@ from rolecall.edges.aws.credential_chain import Chosen, Surroundings, choose
 from rolecall.edges.aws.eks_auth import EksAuth
 from rolecall.edges.aws.endpoints import eks_auth_endpoint
 from rolecall.edges.aws.revocations import RevocationsClient
-from rolecall.edges.cache import CacheRules, CredentialCache
+from rolecall.edges.cache import CredentialCache
+from rolecall.edges.cache_rules import CacheRules
 from rolecall.edges.clock import Clock
 from rolecall.edges.http_client import HttpClient
 from rolecall.edges.limits import PerSource
