@@ -76,14 +76,9 @@ class CredentialCache:
         )
         self._entries = Entries(self._entry_gone)
         self._renewer = Renewer(
-            self._entries,
-            self._flights,
-            clock=clock,
-            dice=dice,
-            rules=self.rules,
-            counters=self.counters,
-            log=self._log,
-        )
+            self._entries, self._flights,
+            clock=clock, dice=dice, rules=self.rules, counters=self.counters, log=self._log,
+        )  # fmt: skip
         self._revoked: dict[str, float] = {}
         self._all_revoked = float("-inf")
         self.gone: Gone | None = None

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from rolecall.core.freshness import FreshnessRules
 from rolecall.core.grant import Refusal
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask, Issued
@@ -657,18 +658,21 @@ def test_a_revocation_of_everything_counts_also_after_one_of_an_association() ->
 
 
 def test_what_waits_for_its_renewal_is_bounded_by_what_is_held() -> None:
-    """Entries that were evicted while they were due leave nothing behind in the queue."""
+    """Entries that were evicted while they were due leave nothing behind in the queue, also behind one that stays."""
 
     async def scene(world: World) -> None:
-        for number in range(400):
-            world.source.life = 4.0 + number / 100
+        await world.ask("first")
+        world.source.life = 2 * HOUR
+        for number in range(200):
             await world.ask(f"pod-{number}")
-            await world.clock.advance(3.0)  # due, and asked for, but nothing may be renewed
-            world.held(f"pod-{number}")
+            await world.clock.advance(2.0)
+            assert world.held(f"pod-{number}")  # due, and nothing may be renewed
+            assert world.held("first")
         renewer = world.cache._renewer
+        assert "first" in {entry.ask.token.reveal() for entry in world.cache._entries.values() if entry.ask.token}
         assert max(len(renewer._queue), len(renewer._due), len(renewer._agenda)) <= 2 * 2 + 64 + 1
 
-    play(scene, lambda: World(size=2, renewals=0))
+    play(scene, lambda: World(size=2, renewals=0, freshness=FreshnessRules(renewal_ttl=1.0)))
 
 
 def test_forgetting_failures_lets_a_mended_pod_in() -> None:
