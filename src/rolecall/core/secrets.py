@@ -8,39 +8,27 @@ from typing import NoReturn
 
 
 class Secret:
-    """Holds a secret string; `reveal` and `reveal_bytes` are the only ways to read it.
+    """Holds a secret string; `reveal` is the only way to read it.
 
     `str`, `repr`, formatting and pickling never show the content; JSON encoders do not know the type.
-    Where they may be called is an allow-list in ``tests/house``.
+    Where `reveal` may be called is an allow-list in ``tests/house``.
     """
 
-    __slots__ = ("__end", "__start", "__value")
+    __slots__ = ("__value",)
 
     def __init__(self, value: str) -> None:
-        self.__value = value.encode("utf-8", "surrogatepass")
-        self.__start, self.__end = 0, len(self.__value)
-
-    @classmethod
-    def within(cls, held: bytes, start: int, end: int) -> Secret:
-        """Return the secret that is a part, in UTF-8, of bytes that are held anyway: it is not held twice."""
-        found = cls("")
-        found.__value, found.__start, found.__end = held, start, end
-        return found
+        self.__value = value
 
     def reveal(self) -> str:
         """Return the secret itself."""
-        return self.reveal_bytes().decode("utf-8", "surrogatepass")
-
-    def reveal_bytes(self) -> bytes:
-        """Return the secret in UTF-8: what it holds, and no copy, but for a part of something."""
-        return self.__value[self.__start : self.__end]
+        return self.__value
 
     def digest(self) -> bytes:
         """Return SHA-256 of the secret: a cache key that gives nothing away."""
-        return hashlib.sha256(self.reveal_bytes()).digest()
+        return hashlib.sha256(self.__value.encode("utf-8", "surrogatepass")).digest()
 
     def __bool__(self) -> bool:
-        return self.__start < self.__end
+        return bool(self.__value)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):

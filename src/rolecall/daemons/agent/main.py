@@ -6,12 +6,13 @@ import sys
 from collections.abc import Coroutine, Mapping
 
 from rolecall.core.names import Region
-from rolecall.daemons.agent.build import ANSWER_WITHIN, build
+from rolecall.daemons.agent.build import build
 from rolecall.daemons.agent.commands import run
 from rolecall.daemons.agent.config import IGNORED, AgentConfig, read_config
 from rolecall.daemons.agent.listeners import Listeners
 from rolecall.daemons.agent.probes import open_views
 from rolecall.daemons.agent.reload import reload
+from rolecall.daemons.agent.upstream import ANSWER_WITHIN
 from rolecall.daemons.runner import on_hangup, stop_on_signals, stop_with_parent
 from rolecall.edges.clock import SystemClock
 from rolecall.edges.telemetry import Log, configure
@@ -67,7 +68,7 @@ async def _serve(config: AgentConfig) -> int:
         await open_views(agent, listeners, config, clock)
         agent.start()
         log.info("agent.serving", addresses=addresses, cluster=config.cluster, endpoint=config.endpoint or "aws")
-        log.info("agent.signs_with", source=agent.signer.kind, where=agent.signer.where)
+        log.info("agent.signs_with", source=agent.proof.kind, where=agent.proof.where)
         await stop.wait()
         log.info("agent.draining", requests=listeners.in_flight)
         await listeners.drain(DRAIN)

@@ -15,9 +15,8 @@ async def reload(agent: Agent, config: AgentConfig, log: Log) -> None:
     they can be used; a pod whose role was mended is served at its next try.
     """
     faults: list[str] = []
-    agent.signer.forget_failure()
     try:
-        await agent.signer.current()
+        await agent.proof.check()
     except RolecallError as fault:
         faults.append(fault.message)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with a file, the agent goes on as it is

@@ -50,12 +50,14 @@ class StatusDoor:
         )
 
     def _signs_with(self) -> wire.SignsWith:
-        signer = self._agent.signer
+        proof = self._agent.proof
+        expires = proof.signer.expires_at if proof.signer else None
+        failure = proof.signer.failure if proof.signer else None
         return wire.SignsWith(
-            source=signer.kind,
-            where=signer.where,
-            expires=None if signer.expires_at is None else _moment(signer.expires_at),
-            last_error=None if signer.failure is None else signer.failure.message,
+            source=proof.kind,
+            where=proof.where,
+            expires=None if expires is None else _moment(expires),
+            last_error=None if failure is None else failure.message,
         )
 
     def _totals(self) -> wire.Totals:

@@ -1,4 +1,4 @@
-"""EKS Auth as a Source: one AssumeRoleForPodIdentity call for an Ask, signed with the node's credentials."""
+"""EKS Auth as a Source: one AssumeRoleForPodIdentity call for an Ask, with proof of who the agent is."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from rolecall.core.exchange import Request
 from rolecall.core.names import ClusterName
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask, Issued
-from rolecall.edges.aws.endpoints import eks_auth_endpoint
-from rolecall.edges.aws.node_credentials import NodeCredentials, NoNodeCredentials, SigningKey
-from rolecall.edges.aws.sigv4 import sign
+from rolecall.edges.aws.authentication import Authentication
+from rolecall.edges.aws.node_credentials import NoNodeCredentials
 from rolecall.edges.clock import Clock, within
 from rolecall.edges.http_client import CallFailed, HttpAnswer, HttpClient, split_url
 from rolecall.errors import BadInput, Misconfigured, Upstream, UpstreamAnswered
@@ -43,24 +42,32 @@ class Wire(Protocol):
         ...
 
 
+class Unreadable(Upstream):
+    """A 200 that holds no credentials."""
+
+    @property
+    def word(self) -> str:
+        """Always the same."""
+        return "garbled"
+
+
 class EksAuth:
     """A `Source` that asks EKS Auth, or any server that speaks its protocol.
 
     A call that found no answer, was throttled or failed over there is tried again, at most `attempts` times
-    within `deadline` seconds, after a jittered delay; every attempt is signed afresh. Other errors are final.
+    within `deadline` seconds, after a jittered delay; every attempt is proved afresh. Other errors are final.
     `told` hears of every call: its word (``ok``, a code, a cause) and its seconds.
     """
 
     def __init__(
         self,
         *,
-        region: str,
+        endpoint: str,
         http: HttpClient,
-        credentials: NodeCredentials,
+        authentication: Authentication,
         wire: Wire,
         clock: Clock,
         dice: Callable[[], float],
-        endpoint: str | None = None,
         cluster: ClusterName | None = None,
         attempts: int = 3,
         connect_timeout: float = 1.0,
@@ -71,14 +78,14 @@ class EksAuth:
         told: Callable[[str, float], None] | None = None,
     ) -> None:
         self._told = told
-        self._origin, base = split_url(endpoint or eks_auth_endpoint(region, {}))
+        self._origin, base = split_url(endpoint)
         if "?" in base:
             raise Misconfigured(
                 "the EKS Auth endpoint has a query", hint="write it as https://host or http://host:port"
             )
         self._base_path = base.rstrip("/")
-        self._region, self._cluster = region, cluster
-        self._http, self._credentials, self._wire = http, credentials, wire
+        self._cluster = cluster
+        self._http, self._authentication, self._wire = http, authentication, wire
         self._clock, self._dice = clock, dice
         self._attempts, self._deadline = attempts, deadline
         self._connect_timeout, self._attempt_timeout = connect_timeout, attempt_timeout
@@ -88,7 +95,7 @@ class EksAuth:
         """Return the credentials for the ask's token, in its cluster or else the agent's own.
 
         Raises `UpstreamAnswered` with EKS Auth's status, code, message and request id; `Upstream` where there
-        was no usable answer; `NoNodeCredentials` or `Misconfigured` where the agent has none of its own to sign
+        was no usable answer; `NoNodeCredentials` or `Misconfigured` where the agent has nothing to prove itself
         with; `BadInput` for no token.
         """
         cluster = ask.cluster or self._cluster
@@ -96,22 +103,22 @@ class EksAuth:
             raise BadInput("there is no service account token to ask EKS Auth with")
         if cluster is None:
             raise Misconfigured("the cluster's name is not known", hint="start the agent with --cluster-name")
-        unsigned = self._request(cluster, ask.token)
+        unproved = self._request(cluster, ask.token)
         pauses = delays(base=self._backoff_base, cap=self._backoff_cap, dice=self._dice)
         end = self._clock.monotonic() + self._deadline
-        for attempt in range(1, self._attempts + 1):
+        attempt = 1
+        while True:
             try:
-                answer = await self._attempt(unsigned, ask.token, end)
-                break
+                return await self._attempt(unproved, ask.token, end)
+            except Unreadable:
+                raise
             except Upstream as error:
                 pause = next(pauses)
                 spent = self._clock.monotonic() + pause >= end
                 if attempt == self._attempts or not error.retryable or spent:
                     raise
+            attempt += 1
             await self._clock.sleep(pause)
-        request_id = answer.header("x-amzn-requestid") or ""
-        issued = self._wire.decode_issued(answer.body)
-        return replace(issued, request_id=request_id) if _REQUEST_ID.fullmatch(request_id) else issued
 
     def _request(self, cluster: ClusterName, token: Secret) -> Request:
         return Request(
@@ -121,35 +128,27 @@ class EksAuth:
             body=self._wire.encode_ask(token),
         )
 
-    async def _key(self, end: float) -> SigningKey:
-        """Return what to sign with; raises as `NodeCredentials` does, and no later than at `end`."""
+    async def _proved(self, request: Request, end: float) -> Request:
+        """Return the request with the agent's proof; raises as `Authentication` does, and no later than at `end`."""
         try:
-            return await within(self._clock, end - self._clock.monotonic(), self._credentials.current())
+            return await within(self._clock, end - self._clock.monotonic(), self._authentication(request))
         except TimeoutError:
             raise NoNodeCredentials("the agent's own AWS credentials did not come in time") from None
 
-    async def _attempt(self, unsigned: Request, token: Secret, end: float) -> HttpAnswer:
-        """Return an answer with status 200, or raise the error that the answer is."""
-        key = await self._key(end)
+    async def _attempt(self, unproved: Request, token: Secret, end: float) -> Issued:
+        """Return what an answer with status 200 brings, or raise the error that the answer is."""
+        request = await self._proved(unproved, end)
         left = end - self._clock.monotonic()
         if left <= 0:
             raise CallFailed(str(self._origin), "timeout")
-        request = sign(
-            unsigned,
-            access_key_id=key.access_key_id,
-            secret=key.secret,
-            session_token=key.session_token,
-            service="eks-auth",
-            region=self._region,
-            now=self._clock.now(),
-        )
         started, word = self._clock.monotonic(), "given-up"
         try:
             answer = await self._call(request, left)
             if answer.status != 200:
                 raise self._error(answer, token)
+            issued = self._issued(answer)
             word = "ok"
-            return answer
+            return issued
         except Upstream as error:
             word = error.word
             raise
@@ -167,6 +166,14 @@ class EksAuth:
             timeout=min(self._attempt_timeout, left),
             longest_body=LONGEST_ANSWER,
         )
+
+    def _issued(self, answer: HttpAnswer) -> Issued:
+        try:
+            issued = self._wire.decode_issued(answer.body)
+        except Upstream as fault:
+            raise Unreadable(fault.message) from None
+        request_id = answer.header("x-amzn-requestid") or ""
+        return replace(issued, request_id=request_id) if _REQUEST_ID.fullmatch(request_id) else issued
 
     def _error(self, answer: HttpAnswer, token: Secret) -> Upstream:
         """Return what an answer that is not 200 says; it never quotes the token, so that no log can."""

@@ -7,9 +7,7 @@ from typing import Protocol
 from rolecall.core.exchange import Request
 from rolecall.core.names import ClusterName
 from rolecall.core.records import Revocations
-from rolecall.edges.aws.node_credentials import NodeCredentials
-from rolecall.edges.aws.sigv4 import sign
-from rolecall.edges.clock import Clock
+from rolecall.edges.aws.authentication import Authentication
 from rolecall.edges.http_client import HttpClient, split_url
 from rolecall.errors import Upstream
 
@@ -35,29 +33,17 @@ class NotOffered(Upstream):
 
 
 class RevocationsClient:
-    """One signed GET for each question, without a second try: the next one comes soon anyway."""
+    """One GET for each question, with proof of who the agent is, and no second try: the next one comes soon anyway."""
 
-    def __init__(
-        self, *, endpoint: str, region: str, http: HttpClient, credentials: NodeCredentials, wire: Wire, clock: Clock
-    ) -> None:
+    def __init__(self, *, endpoint: str, http: HttpClient, authentication: Authentication, wire: Wire) -> None:
         self._origin, base = split_url(endpoint)
         self._base_path = base.rstrip("/")
-        self._region, self._http, self._credentials = region, http, credentials
-        self._wire, self._clock = wire, clock
+        self._http, self._authentication, self._wire = http, authentication, wire
 
     async def __call__(self, cluster: ClusterName, after: int) -> Revocations:
         """Return what was revoked since; raises `NotOffered`, and `Upstream` for anything else."""
-        key = await self._credentials.current()
         target = self._base_path + self._wire.revocations_path(cluster, after)
-        request = sign(
-            Request("GET", target, (("host", self._origin.authority),)),
-            access_key_id=key.access_key_id,
-            secret=key.secret,
-            session_token=key.session_token,
-            service="eks-auth",
-            region=self._region,
-            now=self._clock.now(),
-        )
+        request = await self._authentication(Request("GET", target, (("host", self._origin.authority),)))
         answer = await self._http.call(
             "GET",
             f"{self._origin}{target}",

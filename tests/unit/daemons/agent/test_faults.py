@@ -21,6 +21,7 @@ import pytest
 
 from rolecall.core.exchange import Request
 from rolecall.daemons.agent import build as building
+from rolecall.daemons.agent import upstream as calling
 from rolecall.daemons.agent.config import read_config
 from rolecall.edges.http_client import CallFailed, Cause, HttpAnswer
 from rolecall.edges.telemetry import ROOT, Log
@@ -186,12 +187,12 @@ def quiet() -> None:
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch) -> Play:
     """Run a scene on a node whose renewals go on; it ends with nothing left open."""
-    monkeypatch.setattr(building.entropy, "uniform", lambda low, high: (low + high) / 2)
+    monkeypatch.setattr(calling.entropy, "uniform", lambda low, high: (low + high) / 2)
 
     def run(scene: Callable[[Node], Awaitable[None]], *flags: str) -> None:
         async def scene_on_a_node() -> None:
             upstream = Upstream(FakeClock())
-            monkeypatch.setattr(building, "HttpClient", lambda **_: upstream)
+            monkeypatch.setattr(calling, "HttpClient", lambda **_: upstream)
             node = Node(upstream, *flags)
             node.agent.start()
             try:

@@ -17,8 +17,10 @@ from botocore.credentials import Credentials
 from rolecall.core.names import ClusterName
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask
+from rolecall.edges.aws.authentication import Signature
 from rolecall.edges.aws.eks_auth import EksAuth
-from rolecall.edges.aws.node_credentials import EnvironmentCredentials, SharedFileCredentials
+from rolecall.edges.aws.endpoints import eks_auth_endpoint
+from rolecall.edges.aws.node_credentials import EnvironmentCredentials, NodeCredentials, SharedFileCredentials
 from rolecall.edges.http_client import CallFailed, HttpAnswer
 from rolecall.errors import BadInput, Misconfigured, Upstream, UpstreamAnswered
 from rolecall.mechanisms.pod_identity import wire
@@ -78,6 +80,7 @@ def play(
     scene: Callable[[EksAuth, FakeHttp], Awaitable[None]],
     *answers: HttpAnswer | Exception,
     seconds: float = 0.0,
+    credentials: NodeCredentials | None = None,
     **options: Any,
 ) -> FakeHttp:
     """Run a scene while time passes by itself."""
@@ -87,9 +90,11 @@ def play(
         http = FakeHttp(clock, *answers, seconds=seconds)
         source = EksAuth(
             **{
-                "region": "us-west-2",
+                "endpoint": eks_auth_endpoint("us-west-2", {}),
                 "http": http,
-                "credentials": EnvironmentCredentials(KEY),
+                "authentication": Signature(
+                    credentials or EnvironmentCredentials(KEY), region="us-west-2", clock=clock
+                ),
                 "wire": wire,
                 "clock": clock,
                 "dice": lambda: 1.0,
@@ -239,13 +244,15 @@ def test_only_errors_are_handed_on_as_errors(status: int) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b"[]", b'{"credentials":{}}'])
 def test_an_answer_that_brings_nothing_is_an_upstream_that_failed(body: bytes) -> None:
-    """Said without quoting it."""
+    """Said without quoting it; counted as garbled, not as ok; and not asked again, for it may have issued something."""
+    told: list[str] = []
 
     async def scene(source: EksAuth, _http: FakeHttp) -> None:
         with pytest.raises(Upstream):
             await ask(source)
 
-    play(scene, HttpAnswer(200, (), body))
+    play(scene, HttpAnswer(200, (), body), told=lambda word, _seconds: told.append(word))
+    assert told == ["garbled"]
 
 
 def test_an_ask_without_token_or_cluster_costs_no_call() -> None:

@@ -1,0 +1,128 @@
+"""The agent's way to EKS Auth: what it proves itself with, and the calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rolecall.core.source import Source
+from rolecall.daemons.agent.config import AgentConfig
+from rolecall.daemons.serving import SECONDS
+from rolecall.edges import entropy
+from rolecall.edges.aws.authentication import Authentication, Signature
+from rolecall.edges.aws.credential_chain import Chosen, Surroundings, choose
+from rolecall.edges.aws.eks_auth import EksAuth
+from rolecall.edges.aws.endpoints import eks_auth_endpoint
+from rolecall.edges.aws.revocations import RevocationsClient
+from rolecall.edges.clock import Clock
+from rolecall.edges.http_client import HttpClient
+from rolecall.edges.metrics import Histogram, count
+from rolecall.edges.telemetry import Log
+from rolecall.edges.tls import ClientTls, TlsFiles
+from rolecall.mechanisms.pod_identity import wire
+
+ANSWER_WITHIN = 6.0
+"""Seconds in which a question upstream is answered or fails, all attempts together."""
+
+ONE_CALL_WITHIN = 4.5
+"""Seconds of one attempt: an upstream that takes three answers, late; one that is silent is asked a second time."""
+
+THREADS = 32
+"""Calls upstream at once; each costs a thread, made when it is first needed.
+
+A node that starts 110 pods has them all served within a second where a call takes 150 ms.
+"""
+
+
+@dataclass(slots=True)
+class Calls:
+    """The calls to EKS Auth: how many by code, and how long they took."""
+
+    codes: dict[str, int] = field(default_factory=dict)
+    seconds: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+
+    def told(self, word: str, seconds: float) -> None:
+        """Count one."""
+        count(self.codes, word)
+        self.seconds.observe(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the agent proves itself with upstream: its kind, where it is in words that hold no secret, and itself.
+
+    `signer` is there where it is an AWS signature.
+    """
+
+    kind: str
+    where: str
+    authentication: Authentication
+    signer: Chosen | None = None
+
+    def start(self) -> None:
+        """Fetch what has to be fetched, so that the first pod need not wait. Call it inside the running loop."""
+        if self.signer is not None:
+            self.signer.start()
+
+    async def check(self) -> None:
+        """Raise what a call would raise before anything is sent; what was remembered as failed is tried again."""
+        if self.signer is not None:
+            self.signer.forget_failure()
+        await self.authentication.check()
+
+    async def close(self) -> None:
+        """End what is under way."""
+        if self.signer is not None:
+            await self.signer.close()
+
+
+def http_client(config: AgentConfig, log: Log) -> tuple[HttpClient, Callable[[], HttpClient]]:
+    """Return the client for calls upstream, and what makes the one for IMDS and containers, which know no proxy."""
+    tls = ClientTls(TlsFiles(ca=config.ca_file), log=log)
+    http = HttpClient(threads=THREADS, waiting=1000, proxies=config.environment, tls=tls)
+    return http, lambda: HttpClient(threads=2, waiting=8, tls=tls)
+
+
+def proof(config: AgentConfig, http: HttpClient, near: Callable[[], HttpClient], clock: Clock, log: Log) -> Proof:
+    """Return what the agent proves itself with; raises `Misconfigured` where it is nothing that can work."""
+    surroundings = Surroundings(
+        region=config.region,
+        node=config.node,
+        http=http,
+        near=near,
+        clock=clock,
+        dice=dice,
+        log=log,
+        doors=[(host, config.port) for host in config.hosts],
+    )
+    signer = choose(config.environment, surroundings)
+    signature = Signature(signer, region=config.region, clock=clock)
+    return Proof(signer.kind, signer.where, signature, signer)
+
+
+def eks_auth(config: AgentConfig, http: HttpClient, known: Proof, clock: Clock, calls: Calls) -> Source:
+    """Return the source that asks EKS Auth: AWS's own where no other endpoint is configured."""
+    return EksAuth(
+        endpoint=config.endpoint or eks_auth_endpoint(config.region, config.environment),
+        http=http,
+        authentication=known.authentication,
+        wire=wire,
+        clock=clock,
+        dice=dice,
+        cluster=config.cluster,
+        attempt_timeout=ONE_CALL_WITHIN,
+        deadline=ANSWER_WITHIN,
+        told=calls.told,
+    )
+
+
+def revocations(config: AgentConfig, http: HttpClient, known: Proof) -> RevocationsClient | None:
+    """Return what asks our own server for revocations; None where AWS itself is asked, which has none."""
+    if config.endpoint is None:
+        return None
+    return RevocationsClient(endpoint=config.endpoint, http=http, authentication=known.authentication, wire=wire)
+
+
+def dice() -> float:
+    """Return a number between 0 and 1."""
+    return entropy.uniform(0.0, 1.0)
