@@ -16,7 +16,7 @@ class ServerLimits:
     between the two; seconds that a refused client may go on sending before it is cut off; connections at once,
     and those of one address; requests a second that are read from one address, a quarter as many at once: a faster
     one is made to wait, so that it cannot take the time of others. Known requests cost next to nothing and wait
-    for nobody.
+    for nobody. Bytes of memory for requests that are half read or not yet answered, and for those of one address.
     """
 
     head: int = 128 * 1024
@@ -27,6 +27,12 @@ class ServerLimits:
     connections: int = 2048
     connections_of_one: int = 1024
     requests_of_one: float = 1000.0
+    kept: int = 16 * 1024 * 1024
+    kept_of_one: int = 8 * 1024 * 1024
+
+
+MOST_DEBT = 10.0
+"""Seconds in which anybody has paid for what they took in advance: a flood that has ended is forgiven soon."""
 
 
 class TokenBucket:
@@ -53,9 +59,9 @@ class TokenBucket:
         return True
 
     def reserve(self) -> float:
-        """Take one token, also one that is not there yet; return the seconds until it is."""
+        """Take one token, also one that is not there yet; return the seconds until it is, `MOST_DEBT` at most."""
         self._refill()
-        self._tokens -= 1.0
+        self._tokens = max(self._tokens - 1.0, -MOST_DEBT * self.rate)
         return self.debt()
 
     def debt(self) -> float:
@@ -112,3 +118,27 @@ class PerSource:
 
     def __len__(self) -> int:
         return len(self._buckets)
+
+
+class Shares:
+    """A quantity that is bounded in all and for each source, such as bytes of memory. `total` is what is taken now."""
+
+    def __init__(self, *, most: int, of_one: int) -> None:
+        self._most, self._of_one = most, of_one
+        self._taken: dict[str, int] = {}
+        self.total = 0
+
+    def change(self, source: str, by: int) -> bool:
+        """Have a source take so much more, or less; False, changing nothing, where more would be too much."""
+        taken = self._taken.get(source, 0) + by
+        if by > 0 and (taken > self._of_one or self.total + by > self._most):
+            return False
+        self.total += by
+        if taken:
+            self._taken[source] = taken
+        else:
+            self._taken.pop(source, None)
+        return True
+
+    def __len__(self) -> int:
+        return len(self._taken)

@@ -75,7 +75,7 @@ def test_the_agents_events_are_there() -> None:
     source = Path(__file__).resolve().parents[3] / "src" / "rolecall"
     rooms = [path for path in (source / "daemons" / "agent").glob("*.py") if path.stem != "initialize"]
     files = [*rooms, source / "daemons" / "serving.py"]
-    files += [source / "edges" / f"{name}.py" for name in ("cache", "flights", "http_server")]
+    files += [source / "edges" / f"{name}.py" for name in ("cache", "flights", "http_connection", "descriptors")]
     call = re.compile(
         r'\.(?:debug|info|warning|error|crash)\(\s*"([a-z]+\.[a-z0-9_]+)"|(?:write\(|name = )"(agent\.\w+)"'
     )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolecall.edges.limits import PerSource, TokenBucket
+from rolecall.edges.limits import PerSource, Shares, TokenBucket
 from rolecall.testing.fake_clock import FakeClock
 
 
@@ -82,3 +82,30 @@ def test_each_source_has_a_bucket_of_its_own_and_few_are_remembered() -> None:
         assert sources.take(f"other-{n}")
     assert len(sources) == 3
     assert not sources.take("flood")
+
+
+def test_what_is_taken_in_advance_is_paid_for_in_ten_seconds() -> None:
+    """However long a flood was, it costs its address no more than that after its end."""
+    clock = FakeClock()
+    bucket = TokenBucket(rate=10.0, burst=2.0, clock=clock)
+    waits = [bucket.reserve() for _ in range(500)]
+    assert waits[:3] == [0.0, 0.0, pytest.approx(0.1)]
+    assert waits[-1] == pytest.approx(10.0)
+    asyncio.run(clock.advance(10.1))
+    assert bucket.take()
+
+
+def test_shares_are_bounded_for_each_and_in_all() -> None:
+    """What would be too much changes nothing; less is always possible; nothing is remembered of who has nothing."""
+    shares = Shares(most=100, of_one=60)
+    assert shares.change("a", 60)
+    assert not shares.change("a", 1)
+    assert not shares.change("b", 41)
+    assert shares.change("b", 40)
+    assert not shares.change("c", 1)
+    assert shares.change("a", -10)
+    assert shares.change("c", 10)
+    assert (shares.total, len(shares)) == (100, 3)
+    for source, taken in {"a": 50, "b": 40, "c": 10}.items():
+        assert shares.change(source, -taken)
+    assert (shares.total, len(shares)) == (0, 0)

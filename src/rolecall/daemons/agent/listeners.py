@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rolecall.daemons.agent.config import LINK_LOCAL, AgentConfig
 from rolecall.edges.clock import Clock
+from rolecall.edges.descriptors import raise_limit
 from rolecall.edges.http_server import Handler, HttpServer, Quick
 from rolecall.edges.limits import ServerLimits
 from rolecall.edges.sockets import Listener, bind_tcp, shown_address
@@ -17,6 +18,13 @@ from rolecall.errors import Misconfigured
 
 if TYPE_CHECKING:
     from rolecall.edges.admin_socket import AdminSocket
+
+_CONNECTIONS = 2048
+"""Of each address of the door, where there are descriptors for so many."""
+_OTHER_DESCRIPTORS = 512
+"""Probes and metrics, files, calls upstream: no crowd at the door takes these."""
+_VIEWS = ServerLimits(connections=64, connections_of_one=16, requests_of_one=20.0)
+"""Probes and metrics are for few, and the machine's neighbours reach the metrics too."""
 
 
 class Listeners:
@@ -50,10 +58,10 @@ class Listeners:
 
         One that cannot be bound is reported and left out: a node without IPv6 still serves IPv4.
         """
+        limits, flags = self._limits(), "--bind-hosts and --port"
         for host in self._config.hosts:
             try:
-                flags = "--bind-hosts and --port"
-                server, self.bound[host] = await self._open(host, self._config.port, handler, flags, quick)
+                server, self.bound[host] = await self._open(host, self._config.port, handler, limits, flags, quick)
                 self.doors.append(server)
             except Misconfigured as fault:
                 self.not_bound[host] = fault.message
@@ -62,6 +70,15 @@ class Listeners:
             why = "; ".join(self.not_bound.values())
             raise Misconfigured(why, hint=_hint(self.not_bound))
         return self.addresses
+
+    def _limits(self) -> ServerLimits:
+        """Return the door's limits: connections are bounded below the number of descriptors, which is raised first."""
+        doors = len(self._config.hosts)
+        descriptors = raise_limit(doors * _CONNECTIONS + _OTHER_DESCRIPTORS)
+        left = max(descriptors - _OTHER_DESCRIPTORS, descriptors // 4)
+        connections = min(_CONNECTIONS, max(1, left // doors))
+        self._log.info("agent.descriptors", limit=descriptors, connections=connections)
+        return ServerLimits(connections=connections, connections_of_one=max(1, connections // 2))
 
     async def open_probes(self, handler: Handler) -> None:
         """Serve /healthz, /readyz and /metrics where the settings say."""
@@ -73,14 +90,14 @@ class Listeners:
                 (self._config.metrics_host, self._config.metrics_port, "--metrics-address and --metrics-port")
             )
         for host, port, flags in places:
-            self._others.append((await self._open(host, port, handler, flags))[0])
+            self._others.append((await self._open(host, port, handler, _VIEWS, flags))[0])
 
     async def open_admin(self, path: Path, handler: Handler) -> None:
         """Serve the admin socket; raises `Misconfigured` where there can be none."""
         from rolecall.edges.admin_socket import AdminSocket  # here: few agents have one
 
         self._admin = AdminSocket(path)
-        self._others.append(await self._listen(self._admin.listener, handler))
+        self._others.append(await self._listen(self._admin.listener, handler, _VIEWS))
 
     async def drain(self, seconds: float) -> None:
         """Take no more connections at the door; give requests under way that many seconds. The probes go on."""
@@ -95,13 +112,15 @@ class Listeners:
             self._admin.remove()
 
     async def _open(
-        self, host: str, port: int, handler: Handler, flags: str, quick: Quick | None = None
+        self, host: str, port: int, handler: Handler, limits: ServerLimits, flags: str, quick: Quick | None = None
     ) -> tuple[HttpServer, str]:
         listener = bind_tcp(host, port, flag=flags)
-        return await self._listen(listener, handler, quick), shown_address(listener)
+        return await self._listen(listener, handler, limits, quick), shown_address(listener)
 
-    async def _listen(self, listener: Listener, handler: Handler, quick: Quick | None = None) -> HttpServer:
-        server = HttpServer(handler, clock=self._clock, limits=ServerLimits(), log=self._log, quick=quick)
+    async def _listen(
+        self, listener: Listener, handler: Handler, limits: ServerLimits, quick: Quick | None = None
+    ) -> HttpServer:
+        server = HttpServer(handler, clock=self._clock, limits=limits, log=self._log, quick=quick)
         await server.listen(listener)
         return server
 
