@@ -1,10 +1,10 @@
 """What holds for every test: no captured log line shows a secret that was revealed.
 
-While tests run, `Secret.reveal` notes what it returned, and every log record of this process is noted as a handler
-might write it: message, arguments, fields, traceback, and the line of `rolecall.edges.telemetry.JsonLines`. Our own
-loggers begin each test unconfigured and write everything, debug events included. After each test the two are
-compared, and the test fails where a line shows a secret. Secrets stay noted for all tests of their file, since
-fixtures may reveal them for all.
+While tests run, `Secret.reveal` and `reveal_bytes` note what they returned, and every log record of this process is
+noted as a handler might write it: message, arguments, fields, traceback, and the line of
+`rolecall.edges.telemetry.JsonLines`. Our own loggers begin each test unconfigured and write everything, debug events
+included. After each test the two are compared, and the test fails where a line shows a secret. Secrets stay noted for
+all tests of their file, since fixtures may reveal them for all.
 
 Not looked at: what is printed (capsys, capfd), the logs of child processes, values shorter than 8 characters, and
 secrets that no code of this process revealed.
@@ -18,6 +18,7 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 import pytest
@@ -25,6 +26,7 @@ import pytest
 from rolecall.core.secrets import Secret
 from rolecall.edges.telemetry import ROOT, JsonLines
 
+Text = TypeVar("Text", str, bytes)
 SHORTEST = 8
 # Of a longer secret, this much of its beginning or its end gives too much away.
 LONG, HEAD, TAIL = 64, 48, 24
@@ -93,16 +95,19 @@ class _Plugin:
 
     def __init__(self) -> None:
         self.watch = LogWatch()
-        self.reveal, self.handle = Secret.reveal, logging.Logger.handle
+        self.reveal, self.reveal_bytes = Secret.reveal, Secret.reveal_bytes
+        self.handle = logging.Logger.handle
         Secret.reveal = self._noting(Secret.reveal)
+        Secret.reveal_bytes = self._noting(Secret.reveal_bytes)
         logging.Logger.handle = self._watching(logging.Logger.handle)
 
-    def _noting(self, reveal: Callable[[Secret], str]) -> Callable[[Secret], str]:
+    def _noting(self, reveal: Callable[[Secret], Text]) -> Callable[[Secret], Text]:
         @functools.wraps(reveal)
-        def noting(secret: Secret) -> str:
+        def noting(secret: Secret) -> Text:
             value = reveal(secret)
-            if len(value) >= SHORTEST:
-                self.watch.revealed.add(value)
+            text = value if isinstance(value, str) else value.decode("utf-8", "surrogatepass")
+            if len(text) >= SHORTEST:
+                self.watch.revealed.add(text)
             return value
 
         return noting
@@ -119,7 +124,8 @@ class _Plugin:
 
     def pytest_unconfigure(self) -> None:
         """Put back what was there."""
-        Secret.reveal, logging.Logger.handle = self.reveal, self.handle
+        Secret.reveal, Secret.reveal_bytes = self.reveal, self.reveal_bytes
+        logging.Logger.handle = self.handle
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Iterator[None]:

@@ -27,7 +27,7 @@ PLANTED = {
     "core imports os": ("pure", "core/names.py", "import os\n"),
     "mechanism reads time": ("pure", "mechanisms/irsa/decide.py", "def f():\n    from time import time\n"),
     "irsa imports Pod Identity": ("rooms", "mechanisms/irsa/decide.py", "import rolecall.mechanisms.pod_identity\n"),
-    "the protocol imports a room": ("imds", "mechanisms/imds/door.py", "import rolecall.mechanisms.host_role\n"),
+    "the protocol imports a room": ("imds rooms", "mechanisms/imds/door.py", "import rolecall.mechanisms.host_role\n"),
     "server imports plane": ("daemons", "daemons/server/wire.py", "import rolecall.daemons.local_aws.wire\n"),
     "agent imports server": ("daemons", "daemons/agent/build.py", "import rolecall.daemons.server.wire\n"),
     "plane imports agent": ("plane-and-agent", "daemons/local_aws/build.py", "import rolecall.daemons.agent.config\n"),

@@ -30,6 +30,7 @@ def opened():
 # Each is the body of a test that must fail.
 LEAKS = {
     "message": "log.info('say ' + Secret(PLAIN).reveal())",
+    "bytes": "log.info(Secret(PLAIN).reveal_bytes().decode())",
     "field": "log.debug('agent.asked', token=Secret(PLAIN).reveal())",
     "nested_field": "log.debug('agent.asked', headers=[('a', {'b': Secret(PLAIN).reveal()})])",
     "bound_field": "log.bind(token=Secret(PLAIN).reveal()).debug('agent.asked')",

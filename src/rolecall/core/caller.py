@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rolecall.core.names import Namespace, ServiceAccountName
-from rolecall.core.records import PodFacts
+from rolecall.core.records import ContainerFacts, PodFacts
 from rolecall.core.tokens.claims import VerifiedClaims
 
 
@@ -25,6 +25,14 @@ class AtPodIp:
 
 
 @dataclass(frozen=True, slots=True)
+class AtContainerIp:
+    """Whoever sends from the address of this running container, which no pod is known to hold."""
+
+    address: str
+    container: ContainerFacts
+
+
+@dataclass(frozen=True, slots=True)
 class HoldsToken:
     """The holder of a service-account token whose signature and claims were verified."""
 
@@ -40,4 +48,4 @@ class NamedByObject:
     service_account: ServiceAccountName
 
 
-Caller = OnNode | AtPodIp | HoldsToken | NamedByObject
+Caller = OnNode | AtPodIp | AtContainerIp | HoldsToken | NamedByObject

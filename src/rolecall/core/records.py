@@ -92,3 +92,19 @@ class PodFacts:
     ip: str | None = None
     host_network: bool = False
     running: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFacts:
+    """A container of a Docker engine as far as identity goes. `running` is False once it has ended.
+
+    `environment` holds only the variables that somebody reads; a repr shows none of it: programs keep secrets there.
+    """
+
+    id: str
+    name: str
+    addresses: frozenset[str] = frozenset()
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    host_network: bool = False
+    running: bool = True

@@ -8,27 +8,39 @@ from typing import NoReturn
 
 
 class Secret:
-    """Holds a secret string; `reveal` is the only way to read it.
+    """Holds a secret string; `reveal` and `reveal_bytes` are the only ways to read it.
 
     `str`, `repr`, formatting and pickling never show the content; JSON encoders do not know the type.
-    Where `reveal` may be called is an allow-list in ``tests/house``.
+    Where they may be called is an allow-list in ``tests/house``.
     """
 
-    __slots__ = ("__value",)
+    __slots__ = ("__end", "__start", "__value")
 
     def __init__(self, value: str) -> None:
-        self.__value = value
+        self.__value = value.encode("utf-8", "surrogatepass")
+        self.__start, self.__end = 0, len(self.__value)
+
+    @classmethod
+    def within(cls, held: bytes, start: int, end: int) -> Secret:
+        """Return the secret that is a part, in UTF-8, of bytes that are held anyway: it is not held twice."""
+        found = cls("")
+        found.__value, found.__start, found.__end = held, start, end
+        return found
 
     def reveal(self) -> str:
         """Return the secret itself."""
-        return self.__value
+        return self.reveal_bytes().decode("utf-8", "surrogatepass")
+
+    def reveal_bytes(self) -> bytes:
+        """Return the secret in UTF-8: what it holds, and no copy, but for a part of something."""
+        return self.__value[self.__start : self.__end]
 
     def digest(self) -> bytes:
         """Return SHA-256 of the secret: a cache key that gives nothing away."""
-        return hashlib.sha256(self.__value.encode("utf-8", "surrogatepass")).digest()
+        return hashlib.sha256(self.reveal_bytes()).digest()
 
     def __bool__(self) -> bool:
-        return bool(self.__value)
+        return self.__start < self.__end
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):

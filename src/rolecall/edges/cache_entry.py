@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from rolecall.core.freshness import Milestones
 from rolecall.core.source import Ask, Issued, Subject
+from rolecall.edges.flights import Key
 
 Renewal = Literal["planned", "queued", "under-way", "when-used"]
 """What is to become of an entry: renewed at its time, as soon as there is room, now; or once somebody comes for it."""
@@ -18,6 +19,7 @@ Renewal = Literal["planned", "queued", "under-way", "when-used"]
 class Entry:
     """`times`, `ends_at` are in wall-clock time, the other moments in monotonic time."""
 
+    key: Key
     ask: Ask
     issued: Issued
     times: Milestones
@@ -34,6 +36,28 @@ class Entry:
     def is_over(self, now: float, monotonic: float) -> bool:
         """Whether it must not be served any more."""
         return now >= self.ends_at or monotonic >= self.over_at
+
+
+class Entries(OrderedDict[Key, Entry]):
+    """Entries by key, the one used last at the end. `gone` is told of each key that has no entry any more."""
+
+    def __init__(self, gone: Callable[[Key], None]) -> None:
+        super().__init__()
+        self._gone = gone
+
+    def drop(self, key: Key) -> None:
+        """Forget one, which must be there."""
+        del self[key]
+        self._gone(key)
+
+    def drop_oldest(self) -> None:
+        """Forget the one unused longest."""
+        self.drop(next(iter(self)))
+
+    def drop_all(self) -> None:
+        """Forget them all."""
+        for key in list(self):
+            self.drop(key)
 
 
 def outlives(held: Entry, issued: Issued, now: float, monotonic: float) -> bool:

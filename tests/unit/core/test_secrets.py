@@ -124,8 +124,25 @@ def test_reveal_and_digest(text: str) -> None:
     """`reveal` gives back any text, lone surrogates too; `digest` is SHA-256 and gives nothing back."""
     secret = Secret(text)
     assert secret.reveal() == text
+    assert secret.reveal_bytes() == text.encode("utf-8", "surrogatepass")
     assert secret.digest() == hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     assert bool(secret) is bool(text)
+
+
+@given(st.text(st.characters()), st.binary(max_size=5), st.binary(max_size=5))
+def test_a_part_of_something_is_a_secret_like_any_other(text: str, before: bytes, after: bytes) -> None:
+    """It opens to the part alone, and is equal to a secret of the same text."""
+    part = text.encode("utf-8", "surrogatepass")
+    secret = Secret.within(before + part + after, len(before), len(before) + len(part))
+    assert (secret.reveal(), secret.reveal_bytes(), bool(secret)) == (text, part, bool(text))
+    assert secret == Secret(text)
+    assert secret.digest() == Secret(text).digest()
+
+
+def test_what_is_held_is_not_held_twice() -> None:
+    """Opening a whole secret to its bytes copies nothing."""
+    secret = Secret(TEXT)
+    assert secret.reveal_bytes() is secret.reveal_bytes()
 
 
 @given(st.text(max_size=3), st.text(max_size=3))
@@ -141,7 +158,7 @@ def test_it_cannot_be_changed_from_outside() -> None:
     secret = Secret(TEXT)
     with pytest.raises(AttributeError):
         secret.value = "x"  # type: ignore[attr-defined]
-    assert [name for name in dir(secret) if not name.startswith("_")] == ["digest", "reveal"]
+    assert [name for name in dir(secret) if not name.startswith("_")] == ["digest", "reveal", "reveal_bytes", "within"]
 
 
 def test_credentials_do_not_print() -> None:

@@ -8,11 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from rolecall.core.freshness import FreshnessRules
 from rolecall.core.grant import Refusal
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask, Issued
-from rolecall.edges.cache import CacheRules, CredentialCache
+from rolecall.edges.cache import CredentialCache
 from rolecall.edges.cache_entry import Census
+from rolecall.edges.cache_rules import CacheRules
 from rolecall.edges.flights import FlightRules
 from rolecall.edges.limits import PerSource
 from rolecall.errors import BadInput, Misconfigured, Refused, ServiceError, Upstream, UpstreamAnswered
@@ -343,7 +345,7 @@ def test_what_ends_sooner_is_renewed_sooner() -> None:
         world.source.life = 2 * HOUR
         await world.ask("short")
         world.source.asked.clear()
-        world.cache._bucket.take()  # the one token of the bucket: both are due when the next one comes
+        world.cache._renewer._bucket.take()  # the one token of the bucket: both are due when the next one comes
         await world.clock.advance(8100.0)
         assert [ask.token for ask in world.source.asked][:2] == [Secret("short"), Secret("long")]
 
@@ -635,6 +637,42 @@ def test_the_soonest_end_is_of_what_is_in_use() -> None:
         assert found.soonest_end == HOUR - 15.0
 
     play(scene)
+
+
+def test_a_revocation_of_everything_counts_also_after_one_of_an_association() -> None:
+    """What is on its way when everything is revoked is not kept, though its association was revoked before."""
+
+    async def scene(world: World) -> None:
+        issued = await world.ask()
+        world.cache.revoke({issued.association_id})
+        await world.clock.advance(1.0)
+        world.source.delay = 2.0
+        asked = asyncio.create_task(world.ask())
+        await world.clock.advance(1.0)
+        world.cache.revoke_all()
+        await world.clock.advance(2.0)
+        assert await asked
+        assert world.held() is None
+
+    play(scene)
+
+
+def test_what_waits_for_its_renewal_is_bounded_by_what_is_held() -> None:
+    """Entries that were evicted while they were due leave nothing behind in the queue, also behind one that stays."""
+
+    async def scene(world: World) -> None:
+        await world.ask("first")
+        world.source.life = 2 * HOUR
+        for number in range(200):
+            await world.ask(f"pod-{number}")
+            await world.clock.advance(2.0)
+            assert world.held(f"pod-{number}")  # due, and nothing may be renewed
+            assert world.held("first")
+        renewer = world.cache._renewer
+        assert "first" in {entry.ask.token.reveal() for entry in world.cache._entries.values() if entry.ask.token}
+        assert max(len(renewer._queue), len(renewer._due), len(renewer._agenda)) <= 2 * 2 + 64 + 1
+
+    play(scene, lambda: World(size=2, renewals=0, freshness=FreshnessRules(renewal_ttl=1.0)))
 
 
 def test_forgetting_failures_lets_a_mended_pod_in() -> None:

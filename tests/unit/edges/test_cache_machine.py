@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask, Issued
-from rolecall.edges.cache import CacheRules, CredentialCache
+from rolecall.edges.cache import CredentialCache
+from rolecall.edges.cache_rules import CacheRules
 from rolecall.errors import Upstream, UpstreamAnswered
 from rolecall.testing.fake_clock import FakeClock
 from rolecall.testing.fake_source import FakeSource

@@ -18,7 +18,8 @@ from rolecall.daemons.agent.routing import ClusterByIssuer, OnThisNode
 from rolecall.daemons.agent.upstream import Calls, Proof, dice, eks_auth, http_client, proof, revocations
 from rolecall.daemons.serving import Corridor
 from rolecall.edges.aws.revocations import RevocationsClient
-from rolecall.edges.cache import CacheRules, CredentialCache
+from rolecall.edges.cache import CredentialCache
+from rolecall.edges.cache_rules import CacheRules
 from rolecall.edges.clock import Clock
 from rolecall.edges.http_client import HttpClient
 from rolecall.edges.limits import PerSource

@@ -7,17 +7,16 @@ import ipaddress
 import json
 import math
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from rolecall.core.names import ClusterName, Region
+from rolecall.daemons.environment import Parser, port, seconds, switch, verbosity_word
 from rolecall.edges.aws.endpoints import configured_endpoint, refuse_fips
 from rolecall.edges.aws.profiles import read_profile
-from rolecall.edges.telemetry import FORMATS, LEVELS
+from rolecall.edges.telemetry import FORMATS
 from rolecall.errors import BadName, Misconfigured
 
 LINK_LOCAL = ("169.254.170.23", "fd00:ec2::23")
@@ -26,11 +25,6 @@ IGNORED = {
     "--rotate-credentials": "the shared credentials file is always read again when it changes",
     "--enable-imds-credentials": "credentials that EC2 delivers for pods are not read; EKS Auth is asked",
 }
-_TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
-# Go, time.ParseDuration; one without a sign, for none of ours goes backwards.
-_DURATION = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(h|ms|m|s|us|\u00b5s|\u03bcs|ns)")
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "ns": 1e-9}
-_LONGEST_DURATION = 2.0**63 / 1e9
 FindRegion = Callable[[Mapping[str, str]], Region]
 
 
@@ -68,14 +62,6 @@ class AgentConfig:
         if any(ipaddress.ip_address(host).is_loopback for host in self.hosts):
             names.add("localhost")
         return frozenset(names)
-
-
-class Parser(argparse.ArgumentParser):
-    """Reads flags; every fault is a `Misconfigured`."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise it, with where to look."""
-        raise Misconfigured(message, hint=f"see: {self.prog} --help")
 
 
 def command_line(argv: Sequence[str] | None) -> tuple[str, list[str]]:
@@ -120,7 +106,7 @@ def read_config(
         probe_port=flags.probe_port,
         metrics_host=flags.metrics_address,
         metrics_port=flags.metrics_port,
-        renewal=_seconds(flags.max_credential_retention_before_renewal),
+        renewal=seconds(flags.max_credential_retention_before_renewal),
         cache_size=flags.max_cache_size,
         service_qps=flags.max_service_qps if flags.max_service_qps > 0 else 3,
         verbosity=verbosity_word(flags.verbosity),
@@ -180,13 +166,6 @@ def _ca_bundle(path: str) -> Path | None:
     return Path(path)
 
 
-def verbosity_word(text: str) -> str:
-    """Return one of AWS's words for --verbosity; raises `Misconfigured` for any other."""
-    if text.lower() not in LEVELS:
-        raise Misconfigured(f"Invalid logging verbosity: {text[:80]}", hint=f"use one of {', '.join(LEVELS)}")
-    return text
-
-
 def node_local_host(text: str) -> str:
     """Return a bind address without brackets; raises `Misconfigured` for one that other machines can reach."""
     host = text.strip("[]")
@@ -203,22 +182,6 @@ def node_local_host(text: str) -> str:
     return host
 
 
-def _seconds(text: str) -> float:
-    """Return a Go duration such as ``1h30m`` in seconds."""
-    found = _DURATION.findall(text)
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in found)
-    whole = "".join(number + unit for number, unit in found) == text != ""
-    if (text != "0" and not whole) or seconds >= _LONGEST_DURATION:
-        raise Misconfigured(f"{text[:80]!r} is not a duration", hint="write it like 3h, 90m or 1h30m")
-    return seconds
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or len(text) > 5 or int(text) > 65_535:
-        raise argparse.ArgumentTypeError(f"{text[:80]!r} is not a port: use 0 to 65535")
-    return int(text)
-
-
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > 9:
         raise argparse.ArgumentTypeError(f"{text[:80]!r} is not a number of credentials: use 0 or more")
@@ -233,13 +196,6 @@ def _rate(text: str) -> float:
     if not math.isfinite(rate):
         raise argparse.ArgumentTypeError(f"{text[:80]!r} is not a number of calls a second")
     return rate
-
-
-def _switch(text: str) -> bool:
-    """Return a truth value in one of the forms of Go's strconv.ParseBool."""
-    if text not in {*_TRUE, *_FALSE}:
-        raise argparse.ArgumentTypeError(f"{text[:80]!r} is neither true nor false")
-    return text in _TRUE
 
 
 def read_clusters(path: Path) -> dict[str, ClusterName]:
@@ -280,17 +236,17 @@ def _add_door(parser: argparse.ArgumentParser) -> None:
         help="JSON file, issuer URL to cluster name: choose the cluster by the token's issuer",
     )
     add("--node-name", metavar="NAME", help="refuse tokens of pods of other nodes (NODE_NAME)")
-    add("-p", "--port", metavar="PORT", type=_port, default=80, help="port of the door (80)")
+    add("-p", "--port", metavar="PORT", type=port, default=80, help="port of the door (80)")
     add("-b", "--bind-hosts", metavar="HOST", action="append", help="address of the door; may be repeated")
     add(
         "--probe-port",
         metavar="PORT",
-        type=_port,
+        type=port,
         default=2703,
         help="port of /healthz and /readyz on localhost (2703; 0: none)",
     )
     add("--metrics-address", metavar="HOST", default="0.0.0.0", help="address of /metrics (0.0.0.0)")  # noqa: S104 - AWS's default
-    add("--metrics-port", metavar="PORT", type=_port, default=2705, help="port of /metrics (2705; 0: none)")
+    add("--metrics-port", metavar="PORT", type=port, default=2705, help="port of /metrics (2705; 0: none)")
 
 
 def _add_upstream(parser: argparse.ArgumentParser) -> None:
@@ -319,4 +275,4 @@ def _add_view(parser: argparse.ArgumentParser) -> None:
 
 def _add_ignored(parser: argparse.ArgumentParser) -> None:
     for flag in IGNORED:
-        parser.add_argument(flag, nargs="?", const=True, default=False, type=_switch, help=argparse.SUPPRESS)
+        parser.add_argument(flag, nargs="?", const=True, default=False, type=switch, help=argparse.SUPPRESS)

@@ -1,8 +1,11 @@
 """The door's short way: requests whose very bytes were answered before.
 
 SDKs send the same bytes again and again, and equal bytes ask the same. So what a request was found to mean is
-kept with its bytes, and reading it again is skipped. Nothing else is: the cache still says whether its
-credentials may be served now, counts the hit, keeps its order and renews; the reply is counted and logged.
+kept, and reading it again is skipped. Nothing else is: the cache still says whether its credentials may be
+served now, counts the hit, keeps its order and renews; the reply is counted and logged.
+
+What is long is held once: the pod's token, to renew with, is a part of the request's bytes, and the session
+token, most of an answer, is held by the credentials.
 """
 
 from __future__ import annotations
@@ -15,13 +18,16 @@ from rolecall.core.exchange import Reply, Request
 from rolecall.core.source import Ask, Issued
 from rolecall.edges.cache import CredentialCache
 from rolecall.edges.clock import Clock
-from rolecall.edges.flights import Key, key_of
+from rolecall.edges.flights import Key
 from rolecall.edges.http_head import DateLine, head_of
 
 LONGEST = 4096
 """Bytes of a request that is kept: twice what SDKs send with a long token. Longer ones are read each time."""
 MOST_OF_ONE = 3
 """Spellings of one question that are kept: a client that varies its headers pushes out its own only."""
+
+
+_MOST_HEADS = 64
 
 
 @dataclass(slots=True)
@@ -32,12 +38,14 @@ class _Known:
     peer: str
     keep: bool
     issued: Issued
-    head: bytes
-    body: bytes
+    head: bytes = b""  # but for the date, which follows it
+    before: bytes = b""  # of the body, the session token; it is empty where the body does not hold it as it is
+    token: bytes = b""
+    after: bytes = b""
 
 
 class HotPath:
-    """Requests by their bytes, at most `most`; the one unused longest goes first.
+    """Requests by their bytes, at most `most`; the one unused longest goes first, and with an entry all of its own.
 
     `hit` is told of every answer, with who asked and what was handed out; `answers` counts them.
     """
@@ -54,9 +62,11 @@ class HotPath:
         self._cache, self._render = cache, render
         self._clock, self._hit, self._most = clock, hit, most
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
-        self._spellings: dict[Key, list[bytes]] = {}
+        self._spellings: dict[Key, tuple[bytes, ...]] = {}
+        self._heads: dict[bytes, bytes] = {}  # most heads are equal, and held once
         self._dated = DateLine()
         self.answers = 0
+        cache.gone = self.forget
 
     def __len__(self) -> int:
         return len(self._known)
@@ -68,39 +78,55 @@ class HotPath:
             return None
         issued = self._cache.held_at(known.key)
         if issued is None or peer != known.peer:
-            self._forget(raw)
+            self._drop(raw)
             return None
         if issued is not known.issued:
             self._encode(known, issued)
         self._known.move_to_end(raw)
         self.answers += 1
         self._hit(peer, issued)
-        return b"".join((known.head, self._dated(self._clock.now()), known.body)), known.keep
+        date = self._dated(self._clock.now())
+        return b"".join((known.head, date, known.before, known.token, known.after)), known.keep
 
     def learn(self, request: Request, ask: Ask, issued: Issued) -> None:
         """Keep what a request means that was just answered with these credentials."""
         if not 0 < len(request.raw) <= LONGEST or request.method != "GET" or self._most <= 0:
             return
-        key, raw = key_of(ask), request.raw
-        known = _Known(key, request.peer, not request.last, issued, b"", b"")
+        key, raw = self._cache.key_held(ask), request.raw
+        if key is None:
+            return
+        known = _Known(key, request.peer, not request.last, issued)
         self._encode(known, issued)
-        self._forget(raw)
+        self._drop(raw)
         self._known[raw] = known
-        spellings = self._spellings.setdefault(key, [])
-        spellings.append(raw)
+        spellings = (*self._spellings.get(key, ()), raw)
+        self._spellings[key] = spellings
         if len(spellings) > MOST_OF_ONE:
-            self._forget(spellings[0])
+            self._drop(spellings[0])
         while len(self._known) > self._most:
-            self._forget(next(iter(self._known)))
+            self._drop(next(iter(self._known)))
+
+    def forget(self, key: Key) -> None:
+        """Forget all requests for what is held no more."""
+        for raw in self._spellings.get(key, ()):
+            self._drop(raw)
 
     def _encode(self, known: _Known, issued: Issued) -> None:
         reply = self._render(issued)
-        known.issued, known.head, known.body = issued, head_of(reply, keep=known.keep), reply.body
+        head = head_of(reply, keep=known.keep)
+        if len(self._heads) >= _MOST_HEADS:
+            self._heads.clear()
+        known.issued, known.head = issued, self._heads.setdefault(head, head)
+        token = issued.credentials.session_token.reveal_bytes()
+        known.before, found, known.after = reply.body.partition(token) if token else (reply.body, b"", b"")
+        known.token = token if found else b""
 
-    def _forget(self, raw: bytes) -> None:
+    def _drop(self, raw: bytes) -> None:
         known = self._known.pop(raw, None)
-        if known is not None:
-            spellings = self._spellings[known.key]
-            spellings.remove(raw)
-            if not spellings:
-                del self._spellings[known.key]
+        if known is None:
+            return
+        left = tuple(other for other in self._spellings[known.key] if other != raw)
+        if left:
+            self._spellings[known.key] = left
+        else:
+            del self._spellings[known.key]

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 
-from rolecall.daemons.agent.config import LINK_LOCAL, Parser, node_local_host, verbosity_word
+from rolecall.daemons.agent.config import LINK_LOCAL, node_local_host
+from rolecall.daemons.environment import Parser, verbosity_word
 from rolecall.edges.netlink import KernelRefused, Netlink, open_netlink
 from rolecall.edges.rtnetlink import Address, Link, Network, Route, family_of
 from rolecall.edges.telemetry import Log, configure

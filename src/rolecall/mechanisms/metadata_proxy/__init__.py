@@ -1,1 +1,1 @@
-"""Generation 1: a proxy in front of IMDS tells pods apart by source address."""
+"""Generation 1: the metadata service, intercepted; the caller's address says who asks, an annotation which role."""

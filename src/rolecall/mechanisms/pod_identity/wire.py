@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from sys import intern
 from typing import Annotated
 from urllib.parse import unquote
 
@@ -225,11 +227,8 @@ def decode_issued(body: bytes) -> Issued:
     try:
         answer = msgspec.json.decode(body, type=_Answer)
         arn = Arn.parse(answer.assumed_role_user.arn)
-        account = AccountId.parse(arn.account)
-        subject = Subject(
-            Namespace.parse(answer.subject.namespace),
-            ServiceAccountName.parse(answer.subject.service_account),
-        )
+        account = _account(arn.account)
+        subject = _subject(answer.subject.namespace, answer.subject.service_account)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadName) as error:
         raise Upstream(f"EKS Auth's answer cannot be read: {str(error)[:200]}") from None
     return Issued(
@@ -243,9 +242,22 @@ def decode_issued(body: bytes) -> Issued:
         assumed_role_arn=answer.assumed_role_user.arn,
         assumed_role_id=answer.assumed_role_user.assume_role_id,
         subject=subject,
-        association_arn=answer.pod_identity_association.association_arn,
-        association_id=answer.pod_identity_association.association_id,
+        association_arn=intern(answer.pod_identity_association.association_arn),
+        association_id=intern(answer.pod_identity_association.association_id),
     )
+
+
+# Many credentials of a node are of few service accounts, associations and accounts: these are held once.
+
+
+@lru_cache(256)
+def _account(text: str) -> AccountId:
+    return AccountId.parse(text)
+
+
+@lru_cache(256)
+def _subject(namespace: str, account: str) -> Subject:
+    return Subject(Namespace.parse(namespace), ServiceAccountName.parse(account))
 
 
 def decode_error(status: int, headers: Sequence[tuple[str, str]], body: bytes) -> UpstreamAnswered:

@@ -14,8 +14,10 @@ from rolecall.core.names import AccountId
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask, Issued
 from rolecall.daemons.agent.hot_path import LONGEST, MOST_OF_ONE, HotPath
-from rolecall.edges.cache import CacheRules, CredentialCache
+from rolecall.edges.cache import CredentialCache
+from rolecall.edges.cache_rules import CacheRules
 from rolecall.errors import Upstream
+from rolecall.mechanisms.pod_identity import door
 from rolecall.testing.fake_clock import FakeClock
 
 LIFE = 3600.0
@@ -188,12 +190,46 @@ def test_it_is_bounded_and_forgets_what_was_unused_longest() -> None:
     run(work())
 
 
+def test_with_an_entry_all_its_requests_go() -> None:
+    """Evicted, revoked or over: what it held would only be in the way; those of other entries stay."""
+
+    async def work() -> None:
+        world = World(size=2)
+        for number in range(MOST_OF_ONE):
+            await world.asked("a", raw=f"GET a {number}".encode())
+        kept = await world.asked("b")
+        assert len(world.hot) == MOST_OF_ONE + 1
+        await world.asked("c")
+        assert len(world.hot) == 2, "b's and c's: a was evicted"
+        assert world.body(kept.raw) == b"ASIA2"
+        world.cache.revoke_all()
+        assert len(world.hot) == 0
+
+    run(work())
+
+
+def test_the_session_token_is_held_once() -> None:
+    """By the credentials: an answer that is kept refers to the very same bytes."""
+
+    async def work() -> None:
+        world = World()
+        world.hot = HotPath(world.cache, door.render, clock=world.clock, hit=lambda peer, issued: None, most=9)
+        request = await world.asked("a")
+        known, issued = world.hot._known[request.raw], world.cache.held(ask_of("a"))
+        assert issued is not None
+        assert known.token is issued.credentials.session_token.reveal_bytes()
+        assert world.body(request.raw) == door.render(issued).body
+
+    run(work())
+
+
 def test_a_cache_that_holds_nothing_is_never_passed_by() -> None:
-    """Size 0: every request is asked upstream."""
+    """Size 0: every request is asked upstream, and none is kept."""
 
     async def work() -> None:
         world = World(size=0)
         request = await world.asked("a")
         assert world.body(request.raw) is None
+        assert len(world.hot) == 0
 
     run(work())

@@ -18,7 +18,8 @@ from rolecall.daemons.agent.build import build
 from rolecall.daemons.agent.config import read_config
 from rolecall.daemons.agent.listeners import Listeners
 from rolecall.daemons.agent.status import MOST, StatusDoor
-from rolecall.edges.cache import CacheRules, CredentialCache
+from rolecall.edges.cache import CredentialCache
+from rolecall.edges.cache_rules import CacheRules
 from rolecall.edges.telemetry import Log
 from rolecall.errors import Upstream, UpstreamAnswered
 from rolecall.testing.fake_clock import FakeClock

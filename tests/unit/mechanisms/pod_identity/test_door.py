@@ -146,6 +146,20 @@ def test_a_refusal_of_our_own_is_final() -> None:
     assert (reply.status, reply.body) == (400, b"the pod has ended\n")
 
 
+@pytest.mark.parametrize("padding", [0, 40, 5000])
+def test_the_token_is_the_requests_whatever_bytes_it_came_as(padding: int) -> None:
+    """It may be a part of the request's bytes, unless they are much longer: those would be kept with it."""
+    token = token_of({"header": {"alg": "RS256"}, "claims": {"sub": "a" * 300}})
+    raw = f"GET {door.PATH} HTTP/1.1\r\nhost: 169.254.170.23\r\nauthorization: {token}\r\nx: {'x' * padding}\r\n\r\n"
+    headers = (("host", "169.254.170.23"), ("authorization", token))
+    asked = door.parse(Request("GET", door.PATH, headers, raw=raw.encode()), allowed_hosts=HOSTS, now=NOW)
+    assert isinstance(asked, Ask)
+    assert asked.token is not None
+    assert asked.token == Secret(token)
+    whole = asked.token.reveal_bytes() is asked.token.reveal_bytes()
+    assert whole is (padding == 5000), "a part is copied when it is opened"
+
+
 def test_only_the_first_authorization_counts() -> None:
     """A second Authorization header is not read (aws-pod-identity.md §1.3)."""
     first, second = token_of({"header": {"alg": "RS256"}, "claims": {"n": 1}}), "x"

@@ -1,0 +1,30 @@
+"""What an error of upstream means for credentials that are held already."""
+
+from __future__ import annotations
+
+from rolecall.errors import BadInput, Refused, ServiceError, UpstreamAnswered
+
+# What EKS Auth says when the credentials must not be served any longer: there is no association, or the
+# token is over (EKS Auth API Reference, AssumeRoleForPodIdentity, Errors).
+_DEFINITIVE = frozenset({"ResourceNotFound", "ExpiredToken", "InvalidToken"})
+_AMBIGUOUS = "AccessDenied"
+# With this status every AWS service speaks of who signed, the node: its keys are over, and not the pod's token.
+_ABOUT_THE_SIGNER = 403
+
+
+def is_definitive(error: Exception) -> bool:
+    """Whether the error says that the pod has no right to credentials any more."""
+    if isinstance(error, UpstreamAnswered | ServiceError):
+        return _word(error) in _DEFINITIVE and error.status != _ABOUT_THE_SIGNER
+    return isinstance(error, Refused | BadInput)
+
+
+def is_ambiguous(error: Exception) -> bool:
+    """Whether the error may be about the pod, and may be about the node that asked."""
+    if not isinstance(error, UpstreamAnswered | ServiceError):
+        return False
+    return _word(error) == _AMBIGUOUS or (_word(error) in _DEFINITIVE and error.status == _ABOUT_THE_SIGNER)
+
+
+def _word(error: UpstreamAnswered | ServiceError) -> str:
+    return error.code.removesuffix("Exception")
