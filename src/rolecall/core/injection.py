@@ -43,12 +43,20 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """Environment in the order it is appended, the token to mount, and why this generation was chosen."""
+    """Environment in the order it is appended, the token to mount, and why this generation was chosen.
+
+    The last two variables are the generation's pair: where the token is, and what it is for. A program needs both.
+    """
 
     generation: Generation
     env: tuple[tuple[str, str], ...]
     token: TokenMount
     because: str
+
+    @property
+    def pair(self) -> tuple[tuple[str, str], ...]:
+        """The two variables by which an SDK finds this generation."""
+        return self.env[-2:]
 
 
 def place_env(place: Place) -> tuple[tuple[str, str], ...]:

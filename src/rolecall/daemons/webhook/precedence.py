@@ -25,6 +25,15 @@ class Surroundings:
     irsa_mount: str = irsa.MOUNT_PATH
 
 
+def prefer(*, association: bool, annotated: bool, only: Generation | None = None) -> Generation | None:
+    """Return the generation of a service account that has these; `only` leaves one to choose from."""
+    if association and only != "irsa":
+        return "pod-identity"
+    if annotated and only != "pod-identity":
+        return "irsa"
+    return None
+
+
 def choose(
     account: ServiceAccountFacts,
     association_id: str | None,
@@ -38,11 +47,13 @@ def choose(
     Reasons: ``no-association``, ``no-annotation``, ``neither``. Raises `BadName` for an annotation that cannot
     work: half an injection would fail later, and in silence.
     """
-    if association_id is not None and only != "irsa":
+    annotated = irsa.role_annotation(account) is not None
+    generation = prefer(association=association_id is not None, annotated=annotated, only=only)
+    if generation == "pod-identity":
         return pod_identity.inject(
-            association_id, around.place, full_uri=around.full_uri, mount_path=around.pod_identity_mount
+            association_id or "", around.place, full_uri=around.full_uri, mount_path=around.pod_identity_mount
         )
-    if irsa.role_annotation(account) is not None and only != "pod-identity":
+    if generation == "irsa":
         return irsa.inject(account, around.place, mount_path=around.irsa_mount)
     return _refusal(account, only)
 

@@ -15,6 +15,8 @@ from rolecall.errors import BadName
 PREFIX = "eks.amazonaws.com"
 AUDIENCE = "sts.amazonaws.com"
 MOUNT_PATH = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
+VOLUME = "aws-iam-token"
+TOKEN_NAME = "token"  # noqa: S105 - a file name, not a token
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _SECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
@@ -48,23 +50,52 @@ def inject(
     audience = _annotated(f"{prefix}/audience", check_audience, account.annotations.get(f"{prefix}/audience", AUDIENCE))
     wanted = account.annotations.get(f"{prefix}/token-expiration")
     if wanted is not None:
-        expiration = _annotated(f"{prefix}/token-expiration", _seconds, wanted)
-    token = TokenMount(
-        volume="aws-iam-token",
-        mount_path=mount_path,
-        file="token",
+        expiration = _annotated(f"{prefix}/token-expiration", seconds, wanted)
+    regional = truth(account.annotations.get(f"{prefix}/sts-regional-endpoints", ""))
+    if regional is not None:
+        place = Place(region=place.region, sts_regional=regional)
+    return injection(
+        str(role),
+        place,
         audience=audience,
+        mount_path=mount_path,
+        expiration=expiration,
+        because=f"annotation {prefix}/role-arn",
+    )
+
+
+def injection(
+    role: str, place: Place, *, audience: str, mount_path: str, expiration: int, because: str
+) -> Injection:
+    """Return the variables and the token for a role, whose text is taken as it is.
+
+    Raises `BadName` for an empty audience.
+    """
+    token = TokenMount(
+        volume=VOLUME,
+        mount_path=mount_path,
+        file=TOKEN_NAME,
+        audience=check_audience(audience),
         expiration=token_lifetime(expiration),
     )
-    regional = account.annotations.get(f"{prefix}/sts-regional-endpoints", "")
-    if regional in _TRUE | _FALSE:
-        place = Place(region=place.region, sts_regional=regional in _TRUE)
     env = (
         *place_env(place),
-        ("AWS_ROLE_ARN", str(role)),
+        ("AWS_ROLE_ARN", role),
         ("AWS_WEB_IDENTITY_TOKEN_FILE", token.path),
     )
-    return Injection("irsa", env, token, because=f"annotation {prefix}/role-arn")
+    return Injection("irsa", env, token, because)
+
+
+def truth(text: str) -> bool | None:
+    """Return what Go's ParseBool reads, None where it reads nothing."""
+    return True if text in _TRUE else False if text in _FALSE else None
+
+
+def seconds(text: str) -> int:
+    """Return a lifetime in whole seconds, or raise `BadName`."""
+    if not _SECONDS.fullmatch(text):
+        raise BadName(f"{text[:80]!r} is not a lifetime: use whole seconds, at least 600")
+    return int(text)
 
 
 def _annotated(key: str, parse: Callable[[str], Parsed], text: str) -> Parsed:
@@ -73,9 +104,3 @@ def _annotated(key: str, parse: Callable[[str], Parsed], text: str) -> Parsed:
         return parse(text)
     except BadName as fault:
         raise BadName(f"annotation {key}: {fault.message}") from None
-
-
-def _seconds(text: str) -> int:
-    if not _SECONDS.fullmatch(text):
-        raise BadName(f"{text[:80]!r} is not a lifetime: use whole seconds, at least 600")
-    return int(text)
