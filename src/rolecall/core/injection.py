@@ -65,7 +65,7 @@ def place_env(place: Place) -> tuple[tuple[str, str], ...]:
     if place.sts_regional:
         env.append(("AWS_STS_REGIONAL_ENDPOINTS", "regional"))
     if place.region:
-        env += [("AWS_DEFAULT_REGION", place.region), ("AWS_REGION", place.region)]
+        env += [("AWS_DEFAULT_REGION", str(place.region)), ("AWS_REGION", str(place.region))]
     return tuple(env)
 
 

@@ -64,9 +64,7 @@ def inject(
     )
 
 
-def injection(
-    role: str, place: Place, *, audience: str, mount_path: str, expiration: int, because: str
-) -> Injection:
+def injection(role: str, place: Place, *, audience: str, mount_path: str, expiration: int, because: str) -> Injection:
     """Return the variables and the token for a role, whose text is taken as it is.
 
     Raises `BadName` for an empty audience.
