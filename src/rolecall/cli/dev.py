@@ -12,10 +12,11 @@ from pathlib import Path
 import click
 
 from rolecall.cli.output import state_dir_option
-from rolecall.core.names import AccountId, Region
+from rolecall.core.names import AccountId, Namespace, Region, ServiceAccountName
+from rolecall.core.source import Subject
 from rolecall.edges.state_dir import Running, choose_state_dir
 from rolecall.edges.telemetry import LEVELS, ROOT
-from rolecall.errors import Misconfigured
+from rolecall.errors import BadName, Misconfigured
 
 
 @click.command()
@@ -35,6 +36,9 @@ from rolecall.errors import Misconfigured
 @click.option(
     "--allow-private-issuer", multiple=True, metavar="HOST", help="An OIDC issuer that may have a private address."
 )
+@click.option(
+    "--agent-service-account", multiple=True, metavar="NAMESPACE/NAME", help="Agents that may show their own token."
+)
 @click.option("--insecure-expose", is_flag=True, help="Allow --listen on an address that other machines reach.")
 @click.option("-v", "--verbosity", type=click.Choice(list(LEVELS)), default="info", help="What the log file holds.")
 def dev(
@@ -48,6 +52,7 @@ def dev(
     trust_policy_quota: int,
     allow_host: tuple[str, ...],
     allow_private_issuer: tuple[str, ...],
+    agent_service_account: tuple[str, ...],
     insecure_expose: bool,
     verbosity: str,
 ) -> int:
@@ -81,10 +86,20 @@ def dev(
         allow_hosts=allow_host,
         insecure_expose=insecure_expose,
         allow_private_issuers=allow_private_issuer,
+        agent_accounts=tuple(map(_subject, agent_service_account)),
         verbosity=verbosity,
     )
 
     return run(config, started=_show_refusals, announce=lambda running: click.echo(screen(running, state)))
+
+
+def _subject(text: str) -> Subject:
+    """Return the service account of ``kube-system/rolecall-agent``."""
+    namespace, _, name = text.partition("/")
+    try:
+        return Subject(Namespace.parse(namespace), ServiceAccountName.parse(name))
+    except BadName as fault:
+        raise Misconfigured(f"--agent-service-account: {fault.message}", hint="write it as NAMESPACE/NAME") from None
 
 
 def _address(text: str, flag: str) -> tuple[str, int]:

@@ -25,13 +25,15 @@ class Ask:
     """What a client asks for at a door. Nothing in it is believed yet.
 
     `token` is the raw service-account token where the door takes one; `peer` the address it came from;
-    `cluster` and `role` are what the request itself names.
+    `cluster` and `role` are what the request itself names. `agent_node` is the node that the agent which asks has
+    proved to be on; None where it asks for any node's pods.
     """
 
     token: Secret | None = None
     peer: str = ""
     cluster: ClusterName | None = None
     role: RoleArn | None = None
+    agent_node: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

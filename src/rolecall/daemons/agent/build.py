@@ -24,6 +24,7 @@ from rolecall.edges.clock import Clock
 from rolecall.edges.http_client import HttpClient
 from rolecall.edges.limits import PerSource
 from rolecall.edges.telemetry import Log
+from rolecall.edges.tls import ClientTls
 from rolecall.mechanisms.pod_identity import door
 
 
@@ -67,9 +68,10 @@ class Agent:
 
 def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
     """Return the agent's parts, wired; nothing is opened yet. Raises `Misconfigured`."""
-    http, near = http_client(config, log)
+    tls = ClientTls(config.upstream_tls, log=log)
+    http = http_client(config, tls)
     audit, calls = Audit(clock, log), Calls()
-    known = proof(config, http, near, clock, log)
+    known = proof(config, http, tls, clock, log)
     cache = _cache(config, _upstream(config, eks_auth(config, http, known, clock, calls)), clock, log, audit)
     allowed = config.allowed_hosts()
 

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from rolecall.core.names import ClusterName, Region
 from rolecall.daemons.environment import Parser, port, seconds, switch, verbosity_word
-from rolecall.edges.aws.endpoints import configured_endpoint, refuse_fips
+from rolecall.edges.aws.endpoints import configured_endpoint, is_aws, refuse_fips
 from rolecall.edges.aws.profiles import read_profile
+from rolecall.edges.http_client import split_url
 from rolecall.edges.telemetry import FORMATS
+from rolecall.edges.tls import TlsFiles
 from rolecall.errors import BadName, Misconfigured
 
 LINK_LOCAL = ("169.254.170.23", "fd00:ec2::23")
@@ -32,14 +34,15 @@ FindRegion = Callable[[Mapping[str, str]], Region]
 class AgentConfig:
     """Everything the agent is told. Port 0 of the probe and metrics listeners turns them off.
 
-    `cluster` is fixed, or `clusters_file` maps the token's issuer to one. Durations are in seconds.
+    `cluster` is fixed, or `clusters_file` maps the token's issuer to one. Durations are in seconds. `region` is None
+    only where nothing is signed: the agent proves itself with `token_file` or with a certificate of `upstream_tls`.
     """
 
     cluster: ClusterName | None
     clusters_file: Path | None
     node: str | None
     endpoint: str | None
-    region: Region
+    region: Region | None
     hosts: tuple[str, ...]
     port: int
     probe_port: int
@@ -54,6 +57,8 @@ class AgentConfig:
     exit_with_stdin: bool
     environment: Mapping[str, str]
     ca_file: Path | None = None
+    token_file: Path | None = None
+    upstream_tls: TlsFiles = TlsFiles()  # noqa: RUF009 - frozen
     ignored: tuple[str, ...] = ()
 
     def allowed_hosts(self) -> frozenset[str]:
@@ -89,17 +94,16 @@ def read_config(
     """
     env = dict(os.environ if environment is None else environment)
     flags = _parser().parse_args(argv)
-    if bool(flags.cluster_name) == bool(flags.clusters_file):
-        raise Misconfigured(
-            'required flag(s) "cluster-name" not set' if not flags.cluster_name else "two ways to choose the cluster",
-            hint="give --cluster-name, or --clusters-file, not both",
-        )
-    region, cluster = _place(flags, env, find_region)
+    _check_cluster(flags)
+    endpoint, ca_file = _endpoint(flags.endpoint, env), _ca_bundle(env.get("AWS_CA_BUNDLE") or "")
+    token_file, tls = _own_proof(flags, endpoint, ca_file)
+    signs = token_file is None and tls.certificate is None
+    region, cluster = _place(flags, env, find_region if signs else None, needed=signs)
     config = AgentConfig(
         cluster=cluster,
         clusters_file=Path(flags.clusters_file) if flags.clusters_file else None,
         node=flags.node_name or env.get("NODE_NAME") or None,
-        endpoint=_endpoint(flags.endpoint, env),
+        endpoint=endpoint,
         region=region,
         hosts=tuple(node_local_host(host) for host in flags.bind_hosts or LINK_LOCAL),
         port=flags.port,
@@ -114,21 +118,33 @@ def read_config(
         admin_socket=Path(flags.admin_socket) if flags.admin_socket else None,
         exit_with_stdin=flags.exit_with_stdin,
         environment=env,
-        ca_file=_ca_bundle(env.get("AWS_CA_BUNDLE") or ""),
+        ca_file=ca_file,
+        token_file=token_file,
+        upstream_tls=tls,
         ignored=tuple(flag for flag in IGNORED if getattr(flags, flag.strip("-").replace("-", "_"))),
     )
     _check(config)
     return config
 
 
+def _check_cluster(flags: argparse.Namespace) -> None:
+    if bool(flags.cluster_name) == bool(flags.clusters_file):
+        raise Misconfigured(
+            'required flag(s) "cluster-name" not set' if not flags.cluster_name else "two ways to choose the cluster",
+            hint="give --cluster-name, or --clusters-file, not both",
+        )
+
+
 def _place(
-    flags: argparse.Namespace, env: Mapping[str, str], find: FindRegion | None
-) -> tuple[Region, ClusterName | None]:
+    flags: argparse.Namespace, env: Mapping[str, str], find: FindRegion | None, *, needed: bool
+) -> tuple[Region | None, ClusterName | None]:
     """Return cluster, and region of the first that has one: flag, environment, profile, `find`."""
     try:
         cluster = ClusterName.parse(flags.cluster_name) if flags.cluster_name else None
         said = flags.region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION")
-        said = said or read_profile(env).setting("region")
+        said = said or (read_profile(env).setting("region") if needed else "")
+        if not said and not needed:
+            return None, cluster
         return (Region.parse(said) if said or find is None else find(env)), cluster
     except BadName as fault:
         raise Misconfigured(fault.message, hint="set --region or AWS_REGION, and --cluster-name") from None
@@ -139,6 +155,35 @@ def _endpoint(flag: str, env: Mapping[str, str]) -> str | None:
     if flag:
         refuse_fips(env)
     return flag or configured_endpoint(env, "EKS_AUTH")
+
+
+def _own_proof(flags: argparse.Namespace, endpoint: str | None, ca_file: Path | None) -> tuple[Path | None, TlsFiles]:
+    """Return what the agent shows Rolecall's own server in place of a signature: never to AWS, never in the open."""
+    token, certificate, key, ca = (
+        Path(value) if value else None
+        for value in (flags.upstream_token_file, flags.upstream_certificate, flags.upstream_key, flags.upstream_ca)
+    )
+    if key is not None and certificate is None:
+        raise Misconfigured("--upstream-key needs --upstream-certificate", hint="give both, or neither")
+    files = TlsFiles(ca or ca_file, certificate, key)
+    if token is None and certificate is None:
+        return token, files
+    flag = "--upstream-token-file" if token is not None else "--upstream-certificate"
+    if endpoint is None:
+        raise Misconfigured(f"{flag} is for Rolecall's own server, and none is named", hint="add --endpoint")
+    origin, _ = split_url(endpoint)
+    if is_aws(origin.host):
+        raise Misconfigured(f"{flag} is not for AWS, whose endpoint {origin} is", hint=f"leave out {flag}")
+    if origin.scheme == "http" and (certificate is not None or not _is_loopback(origin.host)):
+        raise Misconfigured(f"{flag} needs https, which {origin} is not", hint="write --endpoint https://…")
+    return token, files
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _check(config: AgentConfig) -> None:
@@ -257,6 +302,10 @@ def _add_upstream(parser: argparse.ArgumentParser) -> None:
     add("--max-cache-size", metavar="N", type=_count, default=2000, help="credentials held at most (2000)")
     add("--max-service-qps", metavar="N", type=_rate, default=3, help="renewals started a second (3)")
     add("--endpoint", metavar="URL", default="", help="another EKS Auth, such as Rolecall's server")
+    add("--upstream-token-file", metavar="FILE", help="show the endpoint this service-account token; sign nothing")
+    add("--upstream-certificate", metavar="FILE", help="show the endpoint this client certificate; sign nothing")
+    add("--upstream-key", metavar="FILE", help="its key (in the certificate's file)")
+    add("--upstream-ca", metavar="FILE", help="authorities of the endpoint's certificate (AWS_CA_BUNDLE)")
     add("--region", metavar="REGION", help="AWS region (AWS_REGION, the profile's, else the instance's)")
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rolecall.core.source import Source
 from rolecall.daemons.agent.config import AgentConfig
 from rolecall.daemons.serving import SECONDS
 from rolecall.edges import entropy
-from rolecall.edges.aws.authentication import Authentication, Signature
+from rolecall.edges.aws.authentication import Authentication, ClientCertificate, ServiceAccountToken, Signature
 from rolecall.edges.aws.credential_chain import Chosen, Surroundings, choose
 from rolecall.edges.aws.eks_auth import EksAuth
 from rolecall.edges.aws.endpoints import eks_auth_endpoint
@@ -76,34 +75,41 @@ class Proof:
             await self.signer.close()
 
 
-def http_client(config: AgentConfig, log: Log) -> tuple[HttpClient, Callable[[], HttpClient]]:
-    """Return the client for calls upstream, and what makes the one for IMDS and containers, which know no proxy."""
-    tls = ClientTls(TlsFiles(ca=config.ca_file), log=log)
-    http = HttpClient(threads=THREADS, waiting=1000, proxies=config.environment, tls=tls)
-    return http, lambda: HttpClient(threads=2, waiting=8, tls=tls)
+def http_client(config: AgentConfig, tls: ClientTls) -> HttpClient:
+    """Return the client for calls upstream."""
+    return HttpClient(threads=THREADS, waiting=1000, proxies=config.environment, tls=tls)
 
 
-def proof(config: AgentConfig, http: HttpClient, near: Callable[[], HttpClient], clock: Clock, log: Log) -> Proof:
+def proof(config: AgentConfig, http: HttpClient, tls: ClientTls, clock: Clock, log: Log) -> Proof:
     """Return what the agent proves itself with; raises `Misconfigured` where it is nothing that can work."""
+    if config.upstream_tls.certificate is not None:
+        tls.context()
+    if config.token_file is not None:
+        token = ServiceAccountToken(config.token_file)
+        token.read()  # a mistake is said at the start, not to the first pod
+        return Proof("service-account-token", str(config.token_file), token)
+    if config.upstream_tls.certificate is not None:
+        return Proof("client-certificate", str(config.upstream_tls.certificate), ClientCertificate(tls))
+    assert config.region is not None, "read_config leaves it out only beside another proof"
+    # IMDS and containers are asked without a proxy, in threads of their own.
     surroundings = Surroundings(
         region=config.region,
         node=config.node,
         http=http,
-        near=near,
+        near=lambda: HttpClient(threads=2, waiting=8, tls=ClientTls(TlsFiles(ca=config.ca_file), log=log)),
         clock=clock,
         dice=dice,
         log=log,
         doors=[(host, config.port) for host in config.hosts],
     )
     signer = choose(config.environment, surroundings)
-    signature = Signature(signer, region=config.region, clock=clock)
-    return Proof(signer.kind, signer.where, signature, signer)
+    return Proof(signer.kind, signer.where, Signature(signer, region=config.region, clock=clock), signer)
 
 
 def eks_auth(config: AgentConfig, http: HttpClient, known: Proof, clock: Clock, calls: Calls) -> Source:
     """Return the source that asks EKS Auth: AWS's own where no other endpoint is configured."""
     return EksAuth(
-        endpoint=config.endpoint or eks_auth_endpoint(config.region, config.environment),
+        endpoint=config.endpoint or eks_auth_endpoint(config.region or "", config.environment),
         http=http,
         authentication=known.authentication,
         wire=wire,

@@ -18,6 +18,7 @@ from rolecall.daemons.local_aws.hosting import HostedWorld
 from rolecall.daemons.local_aws.issuers import Issuers
 from rolecall.daemons.local_aws.operations import World
 from rolecall.daemons.local_aws.sts.web_identity import WebIdentity
+from rolecall.daemons.server.agents import Agents
 from rolecall.daemons.server.associations import Associations
 from rolecall.daemons.server.eks_auth import eks_auth
 from rolecall.edges import entropy
@@ -76,7 +77,9 @@ async def build(
         "sts": QueryFace("sts", sts.operations(WebIdentity(database, fetch_keys))),
         "iam": QueryFace("iam", iam.OPERATIONS),
         "eks": RestFace("eks", eks.operations(clusters, Associations(hosted.associations, hosted))),
-        "eks-auth": EksAuthFace(eks_auth(hosted, hosted.assume), hosted.associations.revoked),
+        "eks-auth": EksAuthFace(
+            eks_auth(hosted, hosted.assume), hosted.associations.revoked, Agents(hosted, config.agent_accounts)
+        ),
         "rolecall": ApiserverFace(issuers, node_uid=entropy.uuid4()),
     }
     return Front(

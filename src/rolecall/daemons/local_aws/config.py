@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rolecall.core.names import AccountId, Partition, Region
+from rolecall.core.source import Subject
 from rolecall.errors import Misconfigured
 
 # The region patterns of AWS's partitions (botocore, data/partitions.json).
@@ -26,7 +27,8 @@ class PlaneConfig:
     """Settings of one plane. Durations are in seconds; `*_port` 0 lets the system choose.
 
     `max_session_seconds` and `max_token_seconds` cap what is issued, whatever was asked for; they exist to
-    see rotation happen within seconds. `trust_policy_quota` is IAM's quota L-C07B4B0D (2,048 to 8,192).
+    see rotation happen within seconds. `trust_policy_quota` is IAM's quota L-C07B4B0D (2,048 to 8,192). Agents that run
+    under one of `agent_accounts` may show their own token in place of a signature.
     """
 
     listen_host: str
@@ -42,6 +44,7 @@ class PlaneConfig:
     allow_hosts: tuple[str, ...] = ()
     insecure_expose: bool = False
     allow_private_issuers: tuple[str, ...] = ()
+    agent_accounts: tuple[Subject, ...] = ()
     verbosity: str = "info"
 
     def __post_init__(self) -> None:

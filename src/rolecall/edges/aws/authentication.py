@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 from rolecall.core.exchange import Request
+from rolecall.core.secrets import Secret
+from rolecall.edges.aws.container import read_token
 from rolecall.edges.aws.node_credentials import NodeCredentials
 from rolecall.edges.aws.sigv4 import sign
 from rolecall.edges.clock import Clock
+from rolecall.edges.tls import ClientTls
+
+_LONGEST = 20_000  # characters of a token
 
 
 class Authentication(Protocol):
@@ -48,3 +55,41 @@ class Signature:
     async def check(self) -> None:
         """Raise where there is nothing to sign with."""
         await self._credentials.current()
+
+
+class ServiceAccountToken:
+    """Shows the agent's own service-account token, read from its file each time: the kubelet replaces it.
+
+    For Rolecall's own server only: whoever has the token can ask as this agent. The caller sees to it that the
+    request goes nowhere else.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    async def __call__(self, request: Request) -> Request:
+        """Return it with the token that the file has now."""
+        return replace(request, headers=(*request.headers, ("authorization", f"Bearer {self.read().reveal()}")))
+
+    async def check(self) -> None:
+        """Raise where the file holds no token."""
+        self.read()
+
+    def read(self) -> Secret:
+        """Return the token; raises `Misconfigured`."""
+        return read_token(self._file, _LONGEST)
+
+
+class ClientCertificate:
+    """Adds nothing: the connection has shown who the agent is."""
+
+    def __init__(self, tls: ClientTls) -> None:
+        self._tls = tls
+
+    async def __call__(self, request: Request) -> Request:
+        """Return it as it is."""
+        return request
+
+    async def check(self) -> None:
+        """Raise where the certificate cannot be used and none could before."""
+        self._tls.context()

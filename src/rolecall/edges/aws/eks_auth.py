@@ -145,7 +145,7 @@ class EksAuth:
         try:
             answer = await self._call(request, left)
             if answer.status != 200:
-                raise self._error(answer, token)
+                raise self._error(answer, token, request)
             issued = self._issued(answer)
             word = "ok"
             return issued
@@ -175,19 +175,19 @@ class EksAuth:
         request_id = answer.header("x-amzn-requestid") or ""
         return replace(issued, request_id=request_id) if _REQUEST_ID.fullmatch(request_id) else issued
 
-    def _error(self, answer: HttpAnswer, token: Secret) -> Upstream:
-        """Return what an answer that is not 200 says; it never quotes the token, so that no log can."""
+    def _error(self, answer: HttpAnswer, token: Secret, request: Request) -> Upstream:
+        """Return what an answer that is not 200 says; it quotes neither token, so that no log can."""
         if not 400 <= answer.status <= 599:
             return Upstream(
                 f"{self._origin} answered with HTTP status {answer.status}: it is not EKS Auth's own answer"
             )
         error = self._wire.decode_error(answer.status, answer.headers, answer.body)
-        if any(part in error.message for part in _telling_parts(token)):
+        if any(part in error.message for part in _telling_parts(token.reveal(), request.header("authorization") or "")):
             return self._wire.decode_error(answer.status, answer.headers, b"")
         return error
 
 
-def _telling_parts(token: Secret) -> Sequence[str]:
-    """Return the token, and beginnings of its payload and signature: a message may be cut before its end."""
-    text = token.reveal()
-    return [text, *(part[:32] for part in text.split(".")[1:] if len(part) >= 16)]
+def _telling_parts(*texts: str) -> Sequence[str]:
+    """Return the tokens, and beginnings of their payloads and signatures: a message may be cut before its end."""
+    parts = (part[:32] for text in texts for part in text.split(".")[1:] if len(part) >= 16)
+    return [*filter(None, texts), *parts]

@@ -49,6 +49,12 @@ def configured_endpoint(environment: Mapping[str, str], service: str) -> str | N
     return url
 
 
+def is_aws(host: str) -> bool:
+    """Say whether a host is one of AWS's, in any partition."""
+    ours = host.lower().rstrip(".")
+    return any(ours == suffix or ours.endswith(f".{suffix}") for _, *both in _SUFFIXES for suffix in both)
+
+
 def refuse_fips(environment: Mapping[str, str]) -> None:
     """Refuse FIPS beside an endpoint of somebody's choice, as AWS's endpoint rules do."""
     if switch(environment, "AWS_USE_FIPS_ENDPOINT"):

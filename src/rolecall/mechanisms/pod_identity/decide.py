@@ -31,7 +31,7 @@ class Facts:
 
 
 def decide(ask: Ask, facts: Facts) -> Decision:
-    """Return the grant, or the refusal with its reason word: ``no-association`` or ``pod-gone``."""
+    """Return the grant, or the refusal with its reason: ``no-association``, ``pod-gone``, ``agent-on-another-node``."""
     claims = _pod_claims(facts)
     if facts.pod is None or not facts.pod.running:
         return Refusal(
@@ -41,6 +41,12 @@ def decide(ask: Ask, facts: Facts) -> Decision:
         )
     if (facts.pod.namespace, facts.pod.service_account) != (claims.namespace, claims.service_account):
         return Refusal("pod-gone", f"pod {facts.pod.name} runs under another service account than this token says")
+    if ask.agent_node is not None and ask.agent_node != facts.pod.node:
+        return Refusal(
+            "agent-on-another-node",
+            "its pod runs on another node than the agent that asks",
+            "an agent may ask for pods of its own node alone: look at who holds this token, or the agent's",
+        )
     association = facts.association
     if association is None:
         return Refusal(

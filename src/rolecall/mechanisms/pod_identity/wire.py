@@ -158,6 +158,20 @@ def decode_revocations(body: bytes) -> Revocations:
     return Revocations(found.seq, found.association_ids, found.whole)
 
 
+def agent_token(headers: Sequence[tuple[str, str]]) -> Secret | None:
+    """Return the token that an agent shows in ``Authorization: Bearer``; None where it shows something else.
+
+    Raises `ServiceError` for two such headers, and for what is no token.
+    """
+    values = [value for name, value in headers if name == "authorization"]
+    if not any(value[:7].lower() == "bearer " for value in values):
+        return None
+    found = values[0][7:].strip()
+    if len(values) > 1 or not _TOKEN.fullmatch(found):
+        raise ServiceError("UnrecognizedClientException", "The agent's own token is not one.", status=403)
+    return Secret(found)
+
+
 def encode_ask(token: Secret) -> bytes:
     """Return the request body."""
     return msgspec.json.encode(_Ask(token.reveal()))

@@ -17,7 +17,7 @@ from botocore.credentials import Credentials
 from rolecall.core.names import ClusterName
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask
-from rolecall.edges.aws.authentication import Signature
+from rolecall.edges.aws.authentication import ServiceAccountToken, Signature
 from rolecall.edges.aws.eks_auth import EksAuth
 from rolecall.edges.aws.endpoints import eks_auth_endpoint
 from rolecall.edges.aws.node_credentials import EnvironmentCredentials, NodeCredentials, SharedFileCredentials
@@ -320,3 +320,18 @@ def test_the_request_id_is_kept(header: str, found: str) -> None:
         assert issued.request_id == found
 
     play(scene, HttpAnswer(200, (("x-amzn-requestid", header),), ok().body))
+
+
+def test_an_error_that_quotes_the_agents_own_token_is_not_repeated(tmp_path: Path) -> None:
+    """What is shown to the endpoint comes back in no log; it is read from its file for every attempt."""
+    own = TOKEN.replace("c2lnbmF0dXJl", "YWdlbnRzLW93bi0t")
+    (tmp_path / "token").write_text(own + "\n")
+
+    async def scene(source: EksAuth, _http: FakeHttp) -> None:
+        with pytest.raises(UpstreamAnswered) as caught:
+            await ask(source)
+        assert "YWdlbnRz" not in caught.value.message
+
+    failure = error(403, "UnrecognizedClientException", f"who is {own.rpartition('.')[2]}")
+    http = play(scene, failure, authentication=ServiceAccountToken(tmp_path / "token"))
+    assert [headers["authorization"] for _, _, headers, _, _ in http.calls] == [f"Bearer {own}"]

@@ -115,3 +115,15 @@ def test_refusals_say_why(facts: Facts, reason: str) -> None:
     assert isinstance(decision, Refusal)
     assert decision.reason == reason
     assert "demo-sa" in decision.sentence
+
+
+def test_an_agent_that_has_proved_its_node_is_served_for_that_node() -> None:
+    """By where the pod runs, and not by what its token says; one that signs has proved none, and asks for any."""
+    moved = replace(FACTS, pod=replace(POD, node="elsewhere"))
+    for facts, node, granted_ in ((FACTS, POD.node, True), (moved, POD.node, False), (moved, "elsewhere", True)):
+        assert isinstance(decide(Ask(agent_node=node), facts), Grant) is granted_
+    refusal = decide(Ask(agent_node=POD.node), moved)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "agent-on-another-node"
+    assert "elsewhere" not in refusal.sentence, "a thief is not told where to go"
+    assert isinstance(decide(Ask(agent_node=""), FACTS), Refusal)

@@ -273,3 +273,17 @@ def test_reading_an_answer_raises_nothing_else(body: bytes, headers: list[tuple[
     """An error can always be read; an answer is read or blamed on the upstream."""
     assert wire.decode_error(500, headers, body).message
     assert isinstance(raised(lambda: wire.decode_issued(body)), Upstream | None)
+
+
+def test_the_token_that_an_agent_shows() -> None:
+    """RFC 6750, section 2.1: the scheme in any case; two headers, or what is no token, are refused without a quote."""
+    for value in ("Bearer a.b.c", "bearer a.b.c", "BEARER  a.b.c "):
+        found = wire.agent_token((("host", "x"), ("authorization", value)))
+        assert found is not None
+        assert found.reveal() == "a.b.c"
+    for others in ((), (("authorization", "AWS4-HMAC-SHA256 Credential=x"),), (("authorization", "a.b.c"),)):
+        assert wire.agent_token(others) is None
+    for bad in (("Bearer secret",), ("Bearer a.b.c", "Bearer a.b.c"), ("AWS4-HMAC-SHA256 x", "Bearer a.b.c")):
+        fault = raised(lambda bad=bad: wire.agent_token([("authorization", value) for value in bad]))  # type: ignore[misc]
+        assert isinstance(fault, ServiceError)
+        assert (fault.code, fault.status, "secret" in fault.message) == ("UnrecognizedClientException", 403, False)

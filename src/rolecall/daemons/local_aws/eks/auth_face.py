@@ -11,6 +11,7 @@ from rolecall.core.source import Ask, Issued, Source
 from rolecall.daemons.local_aws.authenticate import JSON_CODES
 from rolecall.daemons.local_aws.faces import Reading
 from rolecall.daemons.local_aws.operations import Answer, Call, Operation, Target
+from rolecall.daemons.server.agents import Agents
 from rolecall.daemons.server.wire import render_error
 from rolecall.edges.store.sqlite import Tx
 from rolecall.errors import ServiceError
@@ -22,13 +23,17 @@ Revoked = Callable[[ClusterName, int], Awaitable[Revocations]]
 
 
 class EksAuthFace:
-    """AssumeRoleForPodIdentity, and what an agent has to forget; both signed by whoever runs the agent."""
+    """AssumeRoleForPodIdentity, and what an agent has to forget.
+
+    Both are signed by whoever runs the agent, or carry the agent's own token: then `agents` says whether and for which
+    node it is believed, in the place of signature and policies.
+    """
 
     codes = JSON_CODES
     denied = "AccessDeniedException"
 
-    def __init__(self, source: Source, revoked: Revoked) -> None:
-        self._source, self._revoked = source, revoked
+    def __init__(self, source: Source, revoked: Revoked, agents: Agents) -> None:
+        self._source, self._revoked, self._agents = source, revoked, agents
 
     def read(self, request: Request) -> Reading:
         """Return the operation; its cluster is in the path, its token in the body."""
@@ -41,11 +46,16 @@ class EksAuthFace:
         if request.method != "POST":
             raise ServiceError("MethodNotAllowedException", "this path takes POST", status=405)
 
-        async def later(call: Call, _answer: Answer) -> Answer:
-            token = wire.decode_ask(request.body)
-            return {"issued": await self._source(Ask(token=token, cluster=cluster, peer=request.peer))}
+        own = wire.agent_token(request.headers)
+        free = own is not None  # of signature and policies: `later` goes on with a good token alone
 
-        operation = Operation(_ACTION, _cluster(cluster), later=later)
+        async def later(_call: Call, _answer: Answer) -> Answer:
+            node = None if own is None else await self._agents.node_of(own, cluster)
+            token = wire.decode_ask(request.body)
+            ask = Ask(token=token, cluster=cluster, peer=request.peer, agent_node=node)
+            return {"issued": await self._source(ask)}
+
+        operation = Operation(_ACTION, _cluster(cluster), later=later, unsigned=free, for_everyone=free)
         return Reading("AssumeRoleForPodIdentity", operation, dict, _render)
 
     def _revocations(self, request: Request, cluster: ClusterName, after: int) -> Reading:
@@ -53,13 +63,19 @@ class EksAuthFace:
         if request.method != "GET":
             raise ServiceError("MethodNotAllowedException", "this path takes GET", status=405)
 
+        own = wire.agent_token(request.headers)
+        free = own is not None  # of signature and policies: `later` goes on with a good token alone
+
         async def later(_call: Call, _answer: Answer) -> Answer:
+            if own is not None:
+                await self._agents.node_of(own, cluster)
             return {"revoked": await self._revoked(cluster, after)}
 
         def render(answer: Answer, request_id: str) -> Reply:
             return Reply(200, wire.encode_revocations(answer["revoked"]), _headers(request_id))
 
-        return Reading("ListRevocations", Operation(_ACTION, _cluster(cluster), later=later, quiet=True), dict, render)
+        operation = Operation(_ACTION, _cluster(cluster), later=later, quiet=True, unsigned=free, for_everyone=free)
+        return Reading("ListRevocations", operation, dict, render)
 
     def error(self, fault: ServiceError, request_id: str) -> Reply:
         """Return a JSON error."""
