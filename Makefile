@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/
 SCRIPTS := $(wildcard .ci/run examples/*/*.sh)
 .DEFAULT_GOAL := help
-.PHONY: help demo dev check test test-unit test-house test-sdks bench lock clean bootstrap
+.PHONY: help demo dev check test test-unit test-house test-sdks soak bench lock clean bootstrap
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test-house: bootstrap ## the tests of the house itself
 
 test-sdks: bootstrap ## the agent and every AWS SDK in a network namespace; as root, minutes
 	$(RUN)pytest tests/sdks
+
+soak: bootstrap ## the agent for ten minutes among faults (MINUTES=n): its memory must be flat
+	@PYTHONPATH=tests $(RUN)python -m soak --minutes $(or $(MINUTES),10)
 
 bench: bootstrap ## measure, against a reference in the same run
 	$(RUN)python -m bench
