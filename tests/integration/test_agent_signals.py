@@ -323,7 +323,7 @@ def test_logfmt(tmp_path: Path) -> None:
     """For those who read logs with their eyes."""
     with agent(tmp_path, *DOOR, *QUIET, "--log-format", "logfmt") as it:
         assert it.process.stderr is not None
-        line = it.process.stderr.readline()
+        line = next(line for line in it.process.stderr if "agent.descriptors" not in line)
         assert " level=info event=agent.serving " in line
         assert line.startswith("time=20")
 
