@@ -1,0 +1,1 @@
+"""A Docker engine, by its API at a Unix socket: which container has an address."""

@@ -1,0 +1,105 @@
+"""Asks a Docker engine who has an address. It is asked each time, for addresses pass from container to container.
+
+An answer that was kept, be it for a second, could be the last container's: metadataproxy kept it for ever, and gave the
+next one at that address the older one's role. A list and one inspection are a few milliseconds on a socket of this
+machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+import httptools
+
+from rolecall.core.records import ContainerFacts
+from rolecall.edges.clock import Clock, within
+from rolecall.edges.docker import wire
+from rolecall.errors import Upstream
+
+LONGEST_ANSWER = 16_777_216
+"""Bytes: a thousand containers with long labels."""
+
+_ID = re.compile(r"[0-9a-f]{12,64}")
+
+
+class DockerEngine:
+    """An engine at a Unix socket. Of environments only the variables in `keep` are read.
+
+    All that one question takes is bounded by `timeout` (seconds).
+    """
+
+    def __init__(self, socket: Path, *, clock: Clock, keep: Collection[str], timeout: float = 0.8) -> None:
+        self._socket, self._clock, self._keep, self._timeout = socket, clock, keep, timeout
+
+    async def at(self, address: str) -> list[ContainerFacts]:
+        """Return the running containers that have this address now, each as it was found a moment later.
+
+        One that ended in between, or has lost the address, is left out. Raises `Upstream`.
+        """
+        try:
+            return await within(self._clock, self._timeout, self._at(address))
+        except TimeoutError:
+            raise Upstream(f"the Docker engine at {self._socket} did not answer in {self._timeout:g} s") from None
+
+    async def _at(self, address: str) -> list[ContainerFacts]:
+        status, body = await self._get("/containers/json")
+        if status != 200:
+            raise Upstream(f"the Docker engine at {self._socket} answered with HTTP status {status}")
+        listed = [one for one in wire.decode_list(body) if address in one.addresses]
+        found = [await self._inspect(one.id) for one in listed[:16]]
+        return [one for one in found if one is not None and one.running and address in one.addresses]
+
+    async def _inspect(self, number: str) -> ContainerFacts | None:
+        if not _ID.fullmatch(number):
+            raise Upstream("the Docker engine called a container by something that is no id")
+        status, body = await self._get(f"/containers/{number}/json")
+        if status == 404:
+            return None
+        if status != 200:
+            raise Upstream(f"the Docker engine at {self._socket} answered with HTTP status {status}")
+        return wire.decode_container(body, keep=self._keep)
+
+    async def _get(self, path: str) -> tuple[int, bytes]:
+        """Return status and body; a connection for each question, so that nothing of another can be in it."""
+        try:
+            reader, writer = await asyncio.open_unix_connection(str(self._socket))
+        except OSError as fault:
+            raise Upstream(
+                f"the Docker engine at {self._socket} cannot be reached: {fault.strerror or 'unknown error'}",
+                hint="mount its socket, and run as a user that may use it",
+            ) from None
+        try:
+            writer.write(f"GET {path} HTTP/1.1\r\nhost: docker\r\nconnection: close\r\n\r\n".encode("ascii"))
+            return await _Answer().read(reader)
+        except (OSError, httptools.HttpParserError):
+            raise Upstream(f"the Docker engine at {self._socket} did not answer in HTTP") from None
+        finally:
+            writer.close()
+
+
+class _Answer:
+    """One answer. httptools calls `on_…` for what it finds in the bytes."""
+
+    def __init__(self) -> None:
+        self._body = bytearray()
+        self._whole = False
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        self._whole = True
+
+    async def read(self, reader: asyncio.StreamReader) -> tuple[int, bytes]:
+        parser = httptools.HttpResponseParser(self)
+        while not self._whole:
+            data = await reader.read(65_536)
+            if not data:
+                raise Upstream("the Docker engine closed the connection before a whole answer")
+            parser.feed_data(data)
+            if len(self._body) > LONGEST_ANSWER:
+                raise Upstream("the Docker engine's answer is longer than allowed")
+        return parser.get_status_code(), bytes(self._body)
