@@ -19,6 +19,7 @@ COLUMN = "lists and maps in columns of the plane's own tables: state, read by no
 EXCEPTIONS: dict[str, tuple[str, str]] = {
     "rolecall/cli/output.py": ("JSON", "-o json is for people and scripts"),
     "rolecall/cli/plane.py": ("JSON, form", "the one client of the plane's API: the other end of its wire"),
+    "rolecall/cli/webhook.py": ("JSON, other format", "manifests are YAML or JSON, as people keep them"),
     "rolecall/core/policy/json_tree.py": ("JSON", "policy documents are the language that core/policy understands"),
     "rolecall/core/tokens/jws.py": ("JSON", "a JWS is taken apart here and nowhere else (RFC 7515)"),
     "rolecall/core/tokens/keys.py": ("JSON", "a JWK set is read here and nowhere else (RFC 7517)"),

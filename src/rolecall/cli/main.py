@@ -21,6 +21,7 @@ COMMANDS = {
     "token": "rolecall.cli.token:token",
     "session": "rolecall.cli.session:session",
     "agent": "rolecall.cli.agent:agent",
+    "webhook": "rolecall.cli.webhook:webhook",
     "completion": "rolecall.cli.completion:completion",
     "version": "rolecall.cli.version:version",
 }
