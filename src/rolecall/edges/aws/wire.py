@@ -1,7 +1,8 @@
 """What those who issue the agent its own credentials say, as bytes: IMDS, a container's provider, STS.
 
 Sources: EC2 User Guide (instance metadata), AWS SDKs and Tools Reference Guide (container credentials), STS API
-Reference (AssumeRoleWithWebIdentity, Errors). No error here quotes what it could not read: it may be a secret.
+Reference (AssumeRoleWithWebIdentity, AssumeRole, Errors). No error here quotes what it could not read: it may be a
+secret.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from rolecall.core.names import RoleArn
+from rolecall.core.credentials import Credentials
+from rolecall.core.grant import Hop
+from rolecall.core.names import AccountId, Arn, RoleArn
 from rolecall.core.secrets import Secret
+from rolecall.core.source import Issued
 from rolecall.edges.aws.node_credentials import Lease, NoNodeCredentials, signing_key
-from rolecall.errors import Misconfigured
+from rolecall.errors import BadName, Misconfigured, Upstream
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -84,6 +88,50 @@ def decode_web_identity(body: bytes, *, where: str) -> Lease:
         *(_text(found, name) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")),
         where=where,
     )
+
+
+def encode_assume_role(hop: Hop) -> bytes:
+    """Return the body of AssumeRole, a form: all that the hop says, and nothing else."""
+    session = hop.session
+    members = {
+        "Action": "AssumeRole",
+        "Version": "2011-06-15",
+        "RoleArn": str(hop.role),
+        "RoleSessionName": session.name,
+        "DurationSeconds": str(session.duration),
+    }
+    for at, (key, value) in enumerate(session.tags.items(), 1):
+        members |= {f"Tags.member.{at}.Key": key, f"Tags.member.{at}.Value": value}
+    for at, key in enumerate(sorted(session.transitive_keys), 1):
+        members[f"TransitiveTagKeys.member.{at}"] = key
+    if session.external_id is not None:
+        members["ExternalId"] = session.external_id
+    if session.source_identity is not None:
+        members["SourceIdentity"] = session.source_identity
+    return urlencode(members).encode("ascii")
+
+
+def decode_assume_role(body: bytes, *, where: str) -> Issued:
+    """Return what a 200 of AssumeRole issued; the account is the session's. Raises `Upstream`."""
+    root = _read_xml(body)
+    result = None if root is None else root.find(f"{_STS}AssumeRoleResult")
+    found = None if result is None else result.find(f"{_STS}Credentials")
+    user = None if result is None else result.find(f"{_STS}AssumedRoleUser")
+    if root is None or root.tag != f"{_STS}AssumeRoleResponse" or found is None or user is None:
+        raise Upstream(f"{where} answered AssumeRole with something that is not credentials")
+    names = ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
+    try:
+        lease = _lease(*(_text(found, name) for name in names), where=where)
+        account = AccountId.parse(Arn.parse(_text(user, "Arn")).account)
+    except (BadName, NoNodeCredentials):
+        raise Upstream(f"{where} answered AssumeRole with something that is not credentials") from None
+    assert lease.key.session_token is not None, "a lease has a session token"
+    credentials = Credentials(
+        lease.key.access_key_id, lease.key.secret, lease.key.session_token, lease.expires_at, account
+    )
+    metadata = root.find(f"{_STS}ResponseMetadata")
+    request_id = "" if metadata is None else _text(metadata, "RequestId")
+    return Issued(credentials, _text(user, "Arn"), _text(user, "AssumedRoleId"), request_id=request_id[:128])
 
 
 def decode_sts_error(status: int, body: bytes) -> Mapping[str, str]:
