@@ -27,6 +27,7 @@ from rolecall.mechanisms.pod_identity import inject as pod_identity
 Dice = Callable[[], float]
 """A number from 0 up to, but not including, 1."""
 _WHOLE_DAY = 86_400
+_MOST_UNKNOWN = 8
 _NO_LABELS: Mapping[str, str] = {}
 
 
@@ -225,7 +226,7 @@ def _chosen(pod: Pod, asked: Asked) -> list[tuple[str, Container]]:
     unknown = (skip | include) - {container.name for _, container in everyone}
     asked.notes.extend(
         Note("unknown-container", name, f"the pod has no container {name!r}, which its annotations name")
-        for name in sorted(unknown)
+        for name in sorted(unknown)[:_MOST_UNKNOWN]
     )
     return [
         (path, container)
@@ -266,7 +267,7 @@ def _nothing(account: str, facts: Facts, rules: Rules) -> Verdict:
     if facts.annotations is None:
         return Verdict("no-service-account", f"service account {account} is not known here, nor has it an association")
     return Verdict(
-        "neither", f"service account {account} has neither an association nor a {rules.prefix}/role-arn annotation"
+        "neither", f"service account {account} has neither an association nor the annotation {rules.prefix}/role-arn"
     )
 
 

@@ -149,7 +149,10 @@ def _operations(review: Review, verdict: Verdict, rules: Rules) -> list[Operatio
     if verdict.additions is None or review.pod is None:
         return None
     if rules.strict and review.document is not None:
-        return strict_patch(review.pod, msgspec.json.decode(review.document), verdict.additions)
+        try:
+            return strict_patch(review.pod, msgspec.json.decode(review.document), verdict.additions)
+        except (msgspec.DecodeError, RecursionError):
+            pass  # nested deeper than can be read as a whole: the small operations mean the same
     return patch(review.pod, verdict.additions)
 
 

@@ -105,7 +105,10 @@ def test_a_denial_says_what_to_do() -> None:
     pod = {**POD, "metadata": {"labels": {"rolecall.dev/inject": "required"}}}
     found = answered(body(object=pod), Facts({}))["response"]
     assert found["status"]["code"] == 403
-    assert "shop/carts has neither an association nor a eks.amazonaws.com/role-arn" in found["status"]["message"]
+    assert (
+        "shop/carts has neither an association nor the annotation eks.amazonaws.com/role-arn"
+        in found["status"]["message"]
+    )
     assert "patch" not in found
 
 
@@ -131,6 +134,19 @@ def test_strict_is_the_originals_patch() -> None:
         + where
         + '"}]}]}]'
     )
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("depth", [900, 5_000, 9_999])
+def test_a_pod_nested_deeply_is_answered(depth: int, strict: bool) -> None:
+    """Kubernetes takes 10,000 levels: whatever cannot be read is denied, and nothing is raised."""
+    text = body().replace(b'"name": "app"', b'"name": "app", "x": ' + b"[" * depth + b"]" * depth)
+    try:
+        found = review.answer(review.read(text), ROLE, Rules(strict=strict), float)
+    except review.BadReview:
+        assert depth > 900
+    else:
+        assert found.word in {"injected", "unreadable-pod"}
 
 
 def test_an_empty_audience_is_no_setting() -> None:
