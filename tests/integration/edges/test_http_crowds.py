@@ -107,15 +107,20 @@ def play(request: pytest.FixtureRequest) -> Play:
         )
         crowd = Crowd(server, listener.getsockname()[1])
         await server.listen(listener)
-        async with asyncio.timeout(20):
-            await scene(crowd)
+        try:
+            async with asyncio.timeout(20):
+                await scene(crowd)
+                for writer in crowd.writers:
+                    writer.transport.abort()
+                crowd.gate.set()
+                await until(lambda: not (server.connections or server.turned_away or server.kept.total))
+        finally:
             for writer in crowd.writers:
                 writer.transport.abort()
             crowd.gate.set()
-            await until(lambda: not (server.connections or server.turned_away or server.kept.total))
+            await server.close(0.0)
         assert not faults
         assert (len(server.of_peer), len(server.kept)) == (0, 0)
-        await server.close(0.0)
 
     def start(scene: Callable[[Crowd], Awaitable[None]], **limits: float) -> None:
         with asyncio.Runner(loop_factory=request.param) as runner:
