@@ -81,6 +81,7 @@ class CredentialCache:
         )  # fmt: skip
         self._revoked: dict[str, float] = {}
         self._all_revoked = float("-inf")
+        self._forgotten: dict[Key, float] = {}
         self.gone: Gone | None = None
 
     def __len__(self) -> int:
@@ -135,6 +136,16 @@ class CredentialCache:
         for key in gone:
             self._entries.drop(key)
         return len(gone)
+
+    def forget(self, keys: Collection[Key]) -> int:
+        """Forget what is held for these questions, or on its way; return how many were held."""
+        now = self._clock.monotonic()
+        self._forgotten = {key: at for key, at in self._forgotten.items() if now - at < self.rules.flights.seconds}
+        self._forgotten |= dict.fromkeys(keys, now)
+        held = [key for key in keys if key in self._entries]
+        for key in held:
+            self._entries.drop(key)
+        return len(held)
 
     def revoke_all(self) -> int:
         """Forget everything that is held or on its way; return how many were held."""
@@ -204,6 +215,7 @@ class CredentialCache:
 
     def _store(self, key: Key, ask: Ask, issued: Issued, *, renewed: Entry | None) -> None:
         revoked_at = max(self._all_revoked, self._revoked.get(issued.association_id, self._all_revoked))
+        revoked_at = max(revoked_at, self._forgotten.get(key, revoked_at))
         if self.rules.size <= 0 or self._flights.launched[key] <= revoked_at:
             return
         now, monotonic = self._clock.now(), self._clock.monotonic()

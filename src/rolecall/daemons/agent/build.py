@@ -15,6 +15,7 @@ from rolecall.daemons.agent.config import AgentConfig, read_clusters
 from rolecall.daemons.agent.hot_path import HotPath
 from rolecall.daemons.agent.revocations import RevocationWatch
 from rolecall.daemons.agent.routing import ClusterByIssuer, OnThisNode
+from rolecall.daemons.agent.source_check import SourceCheck, source_check
 from rolecall.daemons.agent.upstream import Calls, Proof, dice, eks_auth, http_client, proof, revocations
 from rolecall.daemons.serving import Corridor
 from rolecall.edges.aws.revocations import RevocationsClient
@@ -41,11 +42,14 @@ class Agent:
     proof: Proof
     watch: RevocationWatch | None = None
     watching: asyncio.Task[None] | None = None
+    source_check: SourceCheck | None = None
 
     def start(self) -> None:
         """Begin the work in the background. Call it once, inside the running loop."""
         self.cache.start()
         self.proof.start()
+        if self.source_check is not None:
+            self.source_check.start()
         if self.watch is not None:
             self.watching = asyncio.create_task(self.watch.run(), name="agent.revocations")
 
@@ -61,6 +65,8 @@ class Agent:
         if self.watching is not None:
             self.watching.cancel()
             await asyncio.gather(self.watching, return_exceptions=True)
+        if self.source_check is not None:
+            await self.source_check.close()
         await self.cache.close()
         await self.proof.close()
         self.http.close()
@@ -90,8 +96,11 @@ def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
     )
     hot = HotPath(cache, door.render, clock=clock, hit=corridor.hit, most=2 * cache.rules.size)
     corridor.learn = hot.learn
+    check = source_check(config, cache, clock, log)
+    if check is not None:
+        check.stand_before(corridor, hot.learn)
     watch = _watch(config, revocations(config, http, known), cache, clock, log)
-    return Agent(audit, calls, corridor, cache, http, hot, known, watch)
+    return Agent(audit, calls, corridor, cache, http, hot, known, watch, source_check=check)
 
 
 def _watch(

@@ -60,6 +60,8 @@ class AgentConfig:
     token_file: Path | None = None
     upstream_tls: TlsFiles = TlsFiles()  # noqa: RUF009 - frozen
     ignored: tuple[str, ...] = ()
+    source_check: str = "off"
+    kubeconfig: Path | None = None
 
     def allowed_hosts(self) -> frozenset[str]:
         """Return the Host values that the door answers to: where it is bound."""
@@ -93,8 +95,7 @@ def read_config(
     nor the profile have a region.
     """
     env = dict(os.environ if environment is None else environment)
-    flags = _parser().parse_args(argv)
-    _check_cluster(flags)
+    flags = _checked_cluster(_parser().parse_args(argv))
     endpoint, ca_file = _endpoint(flags.endpoint, env), _ca_bundle(env.get("AWS_CA_BUNDLE") or "")
     token_file, tls = _own_proof(flags, endpoint, ca_file)
     signs = token_file is None and tls.certificate is None
@@ -121,18 +122,20 @@ def read_config(
         ca_file=ca_file,
         token_file=token_file,
         upstream_tls=tls,
+        source_check=flags.source_check,
+        kubeconfig=Path(flags.kubeconfig) if flags.kubeconfig else None,
         ignored=tuple(flag for flag in IGNORED if getattr(flags, flag.strip("-").replace("-", "_"))),
     )
-    _check(config)
-    return config
+    return _checked(config)
 
 
-def _check_cluster(flags: argparse.Namespace) -> None:
+def _checked_cluster(flags: argparse.Namespace) -> argparse.Namespace:
     if bool(flags.cluster_name) == bool(flags.clusters_file):
         raise Misconfigured(
             'required flag(s) "cluster-name" not set' if not flags.cluster_name else "two ways to choose the cluster",
             hint="give --cluster-name, or --clusters-file, not both",
         )
+    return flags
 
 
 def _place(
@@ -186,7 +189,13 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _check(config: AgentConfig) -> None:
+def _checked(config: AgentConfig) -> AgentConfig:
+    """Return settings that can work together; raises `Misconfigured` for others."""
+    if config.source_check != "off" and config.node is None:
+        raise Misconfigured(
+            f"--source-check {config.source_check} needs to know which node this is",
+            hint="set --node-name, or NODE_NAME by the downward API (spec.nodeName)",
+        )
     can_renew = config.service_qps * config.renewal
     if config.renewal and can_renew < config.cache_size / 2:
         raise Misconfigured(
@@ -194,6 +203,7 @@ def _check(config: AgentConfig) -> None:
             f" than half of --max-cache-size {config.cache_size}",
             hint="raise --max-service-qps, or make the cache smaller",
         )
+    return config
 
 
 def _ca_bundle(path: str) -> Path | None:
@@ -281,6 +291,13 @@ def _add_door(parser: argparse.ArgumentParser) -> None:
         help="JSON file, issuer URL to cluster name: choose the cluster by the token's issuer",
     )
     add("--node-name", metavar="NAME", help="refuse tokens of pods of other nodes (NODE_NAME)")
+    add(
+        "--source-check",
+        choices=("off", "warn", "enforce"),
+        default="off",
+        help="whether a token must come from its own pod's address (off)",
+    )
+    add("--kubeconfig", metavar="FILE", help="how to ask for this node's pods (the pod's own account)")
     add("-p", "--port", metavar="PORT", type=port, default=80, help="port of the door (80)")
     add("-b", "--bind-hosts", metavar="HOST", action="append", help="address of the door; may be repeated")
     add(

@@ -1,0 +1,1 @@
+"""The API server: who we are to it, calls, and watches that fill stores."""
