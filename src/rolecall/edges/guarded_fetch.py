@@ -27,6 +27,8 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
 _GLOBAL = ipaddress.IPv6Network("2000::/3")  # RFC 4291: all global unicast that is given out
 _PROTOCOLS = ipaddress.IPv4Network("192.0.0.0/24")  # RFC 6890; not private to every Python
+# Kubernetes serves its keys by RFC 7517's own type, and answers 406 to whoever does not name it.
+_ACCEPT = "application/json, application/jwk-set+json"
 _PORTS = {"https": 443, "http": 80}
 
 
@@ -160,7 +162,7 @@ async def _exchange(place: _Place, address: str, context: ssl.SSLContext | None,
     reader, writer = await asyncio.open_connection(address, place.port, ssl=context, server_hostname=name)
     try:
         connection = h11.Connection(h11.CLIENT)
-        headers = [("Host", place.authority), ("Accept", "application/json"), ("Connection", "close")]
+        headers = [("Host", place.authority), ("Accept", _ACCEPT), ("Connection", "close")]
         writer.write(connection.send(h11.Request(method="GET", target=place.target, headers=headers)) or b"")
         connection.send(h11.EndOfMessage())
         body = bytearray()

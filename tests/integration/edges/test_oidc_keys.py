@@ -115,6 +115,23 @@ def test_keys_of_an_issuer_on_this_machine(host: str) -> None:
     play(scene, host=host)
 
 
+def test_keys_of_their_own_media_type() -> None:
+    """kube-apiserver serves its keys as RFC 7517's application/jwk-set+json, and else answers 406."""
+
+    async def scene(world: World) -> None:
+        kind = "application/jwk-set+json"
+
+        async def negotiating(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            accept = next(line for line in world.server.heads[-1].split("\r\n") if line.lower().startswith("accept:"))
+            good = any(word in accept for word in (kind, "*/*"))
+            writer.write(answer(jwks("one"), "200 OK", f"Content-Type: {kind}") if good else answer(b"", "406 No"))
+
+        world.server.pages["/keys"] = negotiating
+        assert set((await world.fetch()).keys) == {"one"}
+
+    play(scene)
+
+
 def test_keys_over_https_with_an_authority_of_ones_own(tmp_path: Path) -> None:
     """The certificate must be for the issuer's host, and of an authority that is trusted."""
     authority, context = certify(tmp_path, "issuer.example")
