@@ -3,10 +3,10 @@ PYTHON ?= python3
 RUN := .venv/bin/
 SCRIPTS := $(wildcard .ci/run examples/*/*.sh)
 .DEFAULT_GOAL := help
-.PHONY: help demo dev check test test-unit test-house test-sdks soak bench lock clean bootstrap
+.PHONY: help demo dev check test test-unit test-house test-sdks test-cluster soak bench lock clean bootstrap
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: bootstrap ## four programs, their roles and what they may not do, on this machine alone
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" examples/evolution/demo.sh
@@ -20,7 +20,7 @@ check: bootstrap ## format, lint, types, floors
 	$(RUN)lint-imports
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "shellcheck: not installed, skipped"; fi
 
-test: bootstrap ## the whole suite, but for test-sdks
+test: bootstrap ## the whole suite, but for test-sdks and test-cluster
 	$(RUN)pytest
 
 test-unit: bootstrap ## the tests without network and processes
@@ -31,6 +31,9 @@ test-house: bootstrap ## the tests of the house itself
 
 test-sdks: bootstrap ## the agent and every AWS SDK in a network namespace; as root, minutes
 	$(RUN)pytest tests/sdks
+
+test-cluster: bootstrap ## the tests with a real Kubernetes API server; its first build takes minutes
+	$(RUN)pytest tests/cluster
 
 soak: bootstrap ## the agent for ten minutes among faults (MINUTES=n): its memory must be flat
 	@PYTHONPATH=tests $(RUN)python -m soak --minutes $(or $(MINUTES),10)
