@@ -33,6 +33,13 @@ def token(name: str) -> str:
     return jwt.encode({"iss": "https://issuer", "jti": name, "kubernetes.io": POD}, "k" * 64, algorithm="HS256")
 
 
+class Server(ThreadingHTTPServer):
+    """With room for callers who come at once: the usual five make the kernel drop one, who is back a second later."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+
 class Upstream:
     """An EKS Auth that takes `seconds` for each answer, with a status and a code that a test may change."""
 
@@ -87,8 +94,7 @@ def upstream() -> Iterator[Upstream]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
+    with Server(("127.0.0.1", 0), Handler) as server:
         found = Upstream(f"http://127.0.0.1:{server.server_port}")
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
