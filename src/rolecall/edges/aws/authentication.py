@@ -34,10 +34,11 @@ class Authentication(Protocol):
 
 
 class Signature:
-    """Signs for EKS Auth in a region (SigV4), with the agent's own AWS credentials."""
+    """Signs for a service in a region (SigV4), with the agent's own AWS credentials."""
 
-    def __init__(self, credentials: NodeCredentials, *, region: str, clock: Clock) -> None:
-        self._credentials, self._region, self._clock = credentials, region, clock
+    def __init__(self, credentials: NodeCredentials, *, region: str, clock: Clock, service: str = "eks-auth") -> None:
+        self._credentials, self._clock = credentials, clock
+        self._service, self._region = service, region
 
     async def __call__(self, request: Request) -> Request:
         """Return it signed, for now."""
@@ -47,7 +48,7 @@ class Signature:
             access_key_id=key.access_key_id,
             secret=key.secret,
             session_token=key.session_token,
-            service="eks-auth",
+            service=self._service,
             region=self._region,
             now=self._clock.now(),
         )

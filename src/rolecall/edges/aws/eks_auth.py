@@ -7,18 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from rolecall.core.backoff import delays
 from rolecall.core.exchange import Request
 from rolecall.core.names import ClusterName
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask, Issued
+from rolecall.edges.aws.attempts import Attempts, Unreadable
 from rolecall.edges.aws.authentication import Authentication
-from rolecall.edges.aws.node_credentials import NoNodeCredentials
-from rolecall.edges.clock import Clock, within
-from rolecall.edges.http_client import CallFailed, HttpAnswer, HttpClient, split_url
+from rolecall.edges.clock import Clock
+from rolecall.edges.http_client import HttpAnswer, HttpClient, split_url
 from rolecall.errors import BadInput, Misconfigured, Upstream, UpstreamAnswered
 
-LONGEST_ANSWER = 65_536
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
@@ -42,15 +40,6 @@ class Wire(Protocol):
         ...
 
 
-class Unreadable(Upstream):
-    """A 200 that holds no credentials."""
-
-    @property
-    def word(self) -> str:
-        """Always the same."""
-        return "garbled"
-
-
 class EksAuth:
     """A `Source` that asks EKS Auth, or any server that speaks its protocol.
 
@@ -70,26 +59,28 @@ class EksAuth:
         dice: Callable[[], float],
         cluster: ClusterName | None = None,
         attempts: int = 3,
-        connect_timeout: float = 1.0,
         attempt_timeout: float = 3.0,
         deadline: float = 6.0,
-        backoff_base: float = 0.2,
-        backoff_cap: float = 1.0,
         told: Callable[[str, float], None] | None = None,
     ) -> None:
-        self._told = told
         self._origin, base = split_url(endpoint)
         if "?" in base:
             raise Misconfigured(
                 "the EKS Auth endpoint has a query", hint="write it as https://host or http://host:port"
             )
         self._base_path = base.rstrip("/")
-        self._cluster = cluster
-        self._http, self._authentication, self._wire = http, authentication, wire
-        self._clock, self._dice = clock, dice
-        self._attempts, self._deadline = attempts, deadline
-        self._connect_timeout, self._attempt_timeout = connect_timeout, attempt_timeout
-        self._backoff_base, self._backoff_cap = backoff_base, backoff_cap
+        self._cluster, self._wire = cluster, wire
+        self._attempts = Attempts(
+            origin=self._origin,
+            http=http,
+            authentication=authentication,
+            clock=clock,
+            dice=dice,
+            attempts=attempts,
+            attempt_timeout=attempt_timeout,
+            deadline=deadline,
+            told=told,
+        )
 
     async def __call__(self, ask: Ask) -> Issued:
         """Return the credentials for the ask's token, in its cluster or else the agent's own.
@@ -103,22 +94,14 @@ class EksAuth:
             raise BadInput("there is no service account token to ask EKS Auth with")
         if cluster is None:
             raise Misconfigured("the cluster's name is not known", hint="start the agent with --cluster-name")
-        unproved = self._request(cluster, ask.token)
-        pauses = delays(base=self._backoff_base, cap=self._backoff_cap, dice=self._dice)
-        end = self._clock.monotonic() + self._deadline
-        attempt = 1
-        while True:
-            try:
-                return await self._attempt(unproved, ask.token, end)
-            except Unreadable:
-                raise
-            except Upstream as error:
-                pause = next(pauses)
-                spent = self._clock.monotonic() + pause >= end
-                if attempt == self._attempts or not error.retryable or spent:
-                    raise
-            attempt += 1
-            await self._clock.sleep(pause)
+        token = ask.token
+
+        def read(answer: HttpAnswer, request: Request) -> Issued:
+            if answer.status != 200:
+                raise self._error(answer, token, request)
+            return self._issued(answer)
+
+        return await self._attempts(self._request(cluster, token), read)
 
     def _request(self, cluster: ClusterName, token: Secret) -> Request:
         return Request(
@@ -126,45 +109,6 @@ class EksAuth:
             target=self._base_path + self._wire.ask_path(cluster),
             headers=(("host", self._origin.authority), ("content-type", "application/json")),
             body=self._wire.encode_ask(token),
-        )
-
-    async def _proved(self, request: Request, end: float) -> Request:
-        """Return the request with the agent's proof; raises as `Authentication` does, and no later than at `end`."""
-        try:
-            return await within(self._clock, end - self._clock.monotonic(), self._authentication(request))
-        except TimeoutError:
-            raise NoNodeCredentials("the agent's own AWS credentials did not come in time") from None
-
-    async def _attempt(self, unproved: Request, token: Secret, end: float) -> Issued:
-        """Return what an answer with status 200 brings, or raise the error that the answer is."""
-        request = await self._proved(unproved, end)
-        left = end - self._clock.monotonic()
-        if left <= 0:
-            raise CallFailed(str(self._origin), "timeout")
-        started, word = self._clock.monotonic(), "given-up"
-        try:
-            answer = await self._call(request, left)
-            if answer.status != 200:
-                raise self._error(answer, token, request)
-            issued = self._issued(answer)
-            word = "ok"
-            return issued
-        except Upstream as error:
-            word = error.word
-            raise
-        finally:
-            if self._told is not None:
-                self._told(word, self._clock.monotonic() - started)
-
-    async def _call(self, request: Request, left: float) -> HttpAnswer:
-        return await self._http.call(
-            request.method,
-            f"{self._origin}{request.target}",
-            request.headers,
-            request.body,
-            connect_timeout=self._connect_timeout,
-            timeout=min(self._attempt_timeout, left),
-            longest_body=LONGEST_ANSWER,
         )
 
     def _issued(self, answer: HttpAnswer) -> Issued:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rolecall.core.backoff import delays
 from rolecall.core.exchange import Request
 from rolecall.core.grant import Hop
 from rolecall.core.source import Issued
 from rolecall.edges.aws import wire
-from rolecall.edges.aws.node_credentials import NodeCredentials, NoNodeCredentials, SigningKey
-from rolecall.edges.aws.sigv4 import sign
-from rolecall.edges.clock import Clock, within
-from rolecall.edges.http_client import CallFailed, HttpAnswer, HttpClient, split_url
+from rolecall.edges.aws.attempts import Attempts
+from rolecall.edges.aws.authentication import Signature
+from rolecall.edges.aws.node_credentials import NodeCredentials
+from rolecall.edges.clock import Clock
+from rolecall.edges.http_client import HttpAnswer, HttpClient, split_url
 from rolecall.errors import Upstream, UpstreamAnswered
 
-LONGEST_ANSWER = 65_536
 _THROTTLED = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceeded"})  # STS says so with status 400
 
 
@@ -41,9 +40,17 @@ class AssumeRole:
         told: Callable[[str, float], None] | None = None,
     ) -> None:
         self._origin, self._path = split_url(endpoint)
-        self._region, self._http, self._credentials = region, http, credentials
-        self._clock, self._dice, self._told = clock, dice, told
-        self._attempts, self._attempt_timeout, self._deadline = attempts, attempt_timeout, deadline
+        self._attempts = Attempts(
+            origin=self._origin,
+            http=http,
+            authentication=Signature(credentials, service="sts", region=region, clock=clock),
+            clock=clock,
+            dice=dice,
+            attempts=attempts,
+            attempt_timeout=attempt_timeout,
+            deadline=deadline,
+            told=told,
+        )
 
     async def __call__(self, hop: Hop) -> Issued:
         """Return the session's credentials.
@@ -61,64 +68,9 @@ class AssumeRole:
             ),
             wire.encode_assume_role(hop),
         )
-        pauses = delays(base=0.2, cap=1.0, dice=self._dice)
-        end = self._clock.monotonic() + self._deadline
-        for attempt in range(1, self._attempts + 1):
-            try:
-                return await self._attempt(unsigned, end)
-            except Upstream as error:
-                pause = next(pauses)
-                spent = self._clock.monotonic() + pause >= end
-                if attempt == self._attempts or not error.retryable or spent:
-                    raise
-            await self._clock.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
+        return await self._attempts(unsigned, self._read)
 
-    async def _attempt(self, unsigned: Request, end: float) -> Issued:
-        """Return what one call brought, or raise the error that it brought."""
-        key = await self._key(end)
-        request = sign(
-            unsigned,
-            access_key_id=key.access_key_id,
-            secret=key.secret,
-            session_token=key.session_token,
-            service="sts",
-            region=self._region,
-            now=self._clock.now(),
-        )
-        started, word = self._clock.monotonic(), "given-up"
-        try:
-            issued = self._read(await self._call(request, end - started))
-            word = "ok"
-            return issued
-        except Upstream as error:
-            word = error.word
-            raise
-        finally:
-            if self._told is not None:
-                self._told(word, self._clock.monotonic() - started)
-
-    async def _key(self, end: float) -> SigningKey:
-        """Return what to sign with, no later than at `end`."""
-        try:
-            return await within(self._clock, end - self._clock.monotonic(), self._credentials.current())
-        except TimeoutError:
-            raise NoNodeCredentials("the agent's own AWS credentials did not come in time") from None
-
-    async def _call(self, request: Request, left: float) -> HttpAnswer:
-        if left <= 0:
-            raise CallFailed(str(self._origin), "timeout")
-        return await self._http.call(
-            request.method,
-            f"{self._origin}{request.target}",
-            request.headers,
-            request.body,
-            connect_timeout=1.0,
-            timeout=min(self._attempt_timeout, left),
-            longest_body=LONGEST_ANSWER,
-        )
-
-    def _read(self, answer: HttpAnswer) -> Issued:
+    def _read(self, answer: HttpAnswer, _request: Request) -> Issued:
         """Return what a 200 issued; raise what any other says. A redirect is nobody's answer."""
         if answer.status == 200:
             return wire.decode_assume_role(answer.body, where=str(self._origin))

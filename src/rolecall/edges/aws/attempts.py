@@ -1,0 +1,110 @@
+"""A call to an AWS service: proved afresh for every attempt, and tried again where what failed is over there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from rolecall.core.backoff import delays
+from rolecall.core.exchange import Request
+from rolecall.edges.aws.authentication import Authentication
+from rolecall.edges.aws.node_credentials import NoNodeCredentials
+from rolecall.edges.clock import Clock, within
+from rolecall.edges.http_client import CallFailed, HttpAnswer, HttpClient, Origin
+from rolecall.errors import Upstream
+
+LONGEST_ANSWER = 65_536
+_CONNECT_WITHIN = 1.0  # seconds
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 1.0  # seconds, at most
+
+Answer = TypeVar("Answer")
+
+
+class Unreadable(Upstream):
+    """A 200 that holds no credentials; what was issued is not asked for again."""
+
+    @property
+    def word(self) -> str:
+        """Always the same."""
+        return "garbled"
+
+
+class Attempts:
+    """Calls one origin, at most `attempts` times within `deadline` seconds, with a jittered delay between them.
+
+    `told` hears of every call: its word (``ok``, a code, a cause) and its seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        origin: Origin,
+        http: HttpClient,
+        authentication: Authentication,
+        clock: Clock,
+        dice: Callable[[], float],
+        attempts: int = 3,
+        attempt_timeout: float = 3.0,
+        deadline: float = 6.0,
+        told: Callable[[str, float], None] | None = None,
+    ) -> None:
+        self._origin, self._http, self._authentication = origin, http, authentication
+        self._clock, self._dice, self._told = clock, dice, told
+        self._attempts, self._attempt_timeout, self._deadline = attempts, attempt_timeout, deadline
+
+    async def __call__(self, unproved: Request, read: Callable[[HttpAnswer, Request], Answer]) -> Answer:
+        """Return what `read` makes of an answer to the request, which it is given with its proof.
+
+        What `read` raises that is retryable, and no `Unreadable`, is tried again; the last error is raised, as are
+        those of `Authentication`, and `CallFailed` where there was no answer.
+        """
+        pauses = delays(base=_FIRST_PAUSE, cap=_LONGEST_PAUSE, dice=self._dice)
+        end = self._clock.monotonic() + self._deadline
+        attempt = 1
+        while True:
+            try:
+                return await self._attempt(unproved, read, end)
+            except Unreadable:
+                raise
+            except Upstream as error:
+                pause = next(pauses)
+                spent = self._clock.monotonic() + pause >= end
+                if attempt == self._attempts or not error.retryable or spent:
+                    raise
+            attempt += 1
+            await self._clock.sleep(pause)
+
+    async def _attempt(self, unproved: Request, read: Callable[[HttpAnswer, Request], Answer], end: float) -> Answer:
+        request = await self._proved(unproved, end)
+        left = end - self._clock.monotonic()
+        if left <= 0:
+            raise CallFailed(str(self._origin), "timeout")
+        started, word = self._clock.monotonic(), "given-up"
+        try:
+            found = read(await self._call(request, left), request)
+            word = "ok"
+            return found
+        except Upstream as error:
+            word = error.word
+            raise
+        finally:
+            if self._told is not None:
+                self._told(word, self._clock.monotonic() - started)
+
+    async def _proved(self, request: Request, end: float) -> Request:
+        """Return the request with the agent's proof; raises as `Authentication` does, and no later than at `end`."""
+        try:
+            return await within(self._clock, end - self._clock.monotonic(), self._authentication(request))
+        except TimeoutError:
+            raise NoNodeCredentials("the agent's own AWS credentials did not come in time") from None
+
+    async def _call(self, request: Request, left: float) -> HttpAnswer:
+        return await self._http.call(
+            request.method,
+            f"{self._origin}{request.target}",
+            request.headers,
+            request.body,
+            connect_timeout=_CONNECT_WITHIN,
+            timeout=min(self._attempt_timeout, left),
+            longest_body=LONGEST_ANSWER,
+        )
