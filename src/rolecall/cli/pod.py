@@ -118,7 +118,7 @@ async def rotate(
         except RolecallError as fault:
             if pauses is None:
                 _warn(f"the pod's token could not be rotated ({fault.message}); trying again")
-                pauses = delays(base=0.5, cap=10.0, dice=lambda: entropy.uniform(0.0, 1.0), least=0.5)
+                pauses = delays(base=0.5, cap=10.0, dice=entropy.dice, least=0.5)
             due = clock.now() + next(pauses)
 
 

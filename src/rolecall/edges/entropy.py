@@ -31,3 +31,8 @@ def uuid4() -> str:
 def uniform(low: float, high: float) -> float:
     """Return a number between `low` and `high`: the dice that jitter is thrown with."""
     return _DICE.uniform(low, high)
+
+
+def dice() -> float:
+    """Return a number between 0 and 1."""
+    return uniform(0.0, 1.0)

@@ -279,7 +279,7 @@ class _Exchange:
         try:
             return self._exchange()
         except (OSError, http.client.HTTPException, ValueError) as error:
-            cause = _cause(error)
+            cause = cause_of(error)
         raise CallFailed(str(self._question.origin), cause)
 
     def abort(self) -> None:
@@ -350,7 +350,7 @@ class _Exchange:
         return body
 
 
-def _cause(error: Exception) -> Cause:
+def cause_of(error: Exception) -> Cause:
     """Return the plain word for what went wrong; the order matters where classes overlap."""
     kinds: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Cause], ...] = (
         (socket.gaierror, "dns"),

@@ -46,3 +46,13 @@ def own_url(listener: socket.socket) -> str:
     if ipaddress.ip_address(host.strip("[]")).is_unspecified:
         host = "[::1]" if ":" in host else "127.0.0.1"
     return f"http://{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine can reach a listener on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

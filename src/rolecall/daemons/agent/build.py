@@ -16,8 +16,9 @@ from rolecall.daemons.agent.hot_path import HotPath
 from rolecall.daemons.agent.revocations import RevocationWatch
 from rolecall.daemons.agent.routing import ClusterByIssuer, OnThisNode
 from rolecall.daemons.agent.source_check import SourceCheck, source_check
-from rolecall.daemons.agent.upstream import Calls, Proof, dice, eks_auth, http_client, proof, revocations
+from rolecall.daemons.agent.upstream import Calls, Proof, eks_auth, http_client, proof, revocations
 from rolecall.daemons.serving import Corridor
+from rolecall.edges import entropy
 from rolecall.edges.aws.revocations import RevocationsClient
 from rolecall.edges.cache import CredentialCache
 from rolecall.edges.cache_rules import CacheRules
@@ -134,7 +135,7 @@ def _cache(config: AgentConfig, upstream: Source, clock: Clock, log: Log, audit:
     return CredentialCache(
         upstream,
         clock=clock,
-        dice=dice,
+        dice=entropy.dice,
         rules=rules,
         token_ends=door.token_ends,
         per_source=PerSource(rate=50, burst=500, clock=clock),

@@ -17,6 +17,7 @@ from rolecall.daemons.environment import Parser, port, seconds, switch, verbosit
 from rolecall.edges.aws.endpoints import configured_endpoint, is_aws, refuse_fips
 from rolecall.edges.aws.profiles import read_profile
 from rolecall.edges.http_client import split_url
+from rolecall.edges.sockets import is_loopback
 from rolecall.edges.telemetry import FORMATS
 from rolecall.edges.tls import TlsFiles
 from rolecall.errors import BadName, Misconfigured
@@ -177,16 +178,9 @@ def _own_proof(flags: argparse.Namespace, endpoint: str | None, ca_file: Path | 
     origin, _ = split_url(endpoint)
     if is_aws(origin.host):
         raise Misconfigured(f"{flag} is not for AWS, whose endpoint {origin} is", hint=f"leave out {flag}")
-    if origin.scheme == "http" and (certificate is not None or not _is_loopback(origin.host)):
+    if origin.scheme == "http" and (certificate is not None or not is_loopback(origin.host)):
         raise Misconfigured(f"{flag} needs https, which {origin} is not", hint="write --endpoint https://…")
     return token, files
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _checked(config: AgentConfig) -> AgentConfig:

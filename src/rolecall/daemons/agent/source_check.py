@@ -8,7 +8,6 @@ forgotten with the pod's credentials as soon as the pod ends, loses an address, 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
 from collections import OrderedDict
 from collections.abc import Collection
@@ -25,6 +24,7 @@ from rolecall.edges.cache import CredentialCache
 from rolecall.edges.clock import Clock, within
 from rolecall.edges.flights import Key, key_of
 from rolecall.edges.limits import TokenBucket
+from rolecall.edges.sockets import is_loopback
 from rolecall.edges.telemetry import Log
 from rolecall.errors import BadName, Misconfigured, RolecallError, ServiceError
 from rolecall.mechanisms.pod_identity import door
@@ -150,12 +150,7 @@ class SourceCheck:
 
     def _is_nodes(self, address: str) -> bool:
         """Whether it is the node's: what is in the node's own network asks from the door's own address, for one."""
-        if address in self._own or self.pods.is_nodes(address):
-            return True
-        try:
-            return ipaddress.ip_address(address).is_loopback
-        except ValueError:
-            return False
+        return address in self._own or self.pods.is_nodes(address) or is_loopback(address)
 
     async def _look(self, namespace: str, name: str, uid: str, peer: str) -> str:
         """Read the pod once, then wait a moment for its event; return what holds then."""
@@ -234,7 +229,7 @@ def source_check(config: AgentConfig, cache: CredentialCache, clock: Clock, log:
     )
     here = (("fieldSelector", f"spec.nodeName={config.node}"),)
     watched = Watched("/api/v1/pods", Pod, kept, here, from_cache=True)
-    watch = Watch(client, watched, check.pods, clock=clock, dice=lambda: entropy.uniform(0.0, 1.0), log=log)
+    watch = Watch(client, watched, check.pods, clock=clock, dice=entropy.dice, log=log)
     check.watch_with(watch, client)
     return check
 

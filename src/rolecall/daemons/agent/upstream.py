@@ -98,7 +98,7 @@ def proof(config: AgentConfig, http: HttpClient, tls: ClientTls, clock: Clock, l
         http=http,
         near=lambda: HttpClient(threads=2, waiting=8, tls=ClientTls(TlsFiles(ca=config.ca_file), log=log)),
         clock=clock,
-        dice=dice,
+        dice=entropy.dice,
         log=log,
         doors=[(host, config.port) for host in config.hosts],
     )
@@ -114,7 +114,7 @@ def eks_auth(config: AgentConfig, http: HttpClient, known: Proof, clock: Clock, 
         authentication=known.authentication,
         wire=wire,
         clock=clock,
-        dice=dice,
+        dice=entropy.dice,
         cluster=config.cluster,
         attempt_timeout=ONE_CALL_WITHIN,
         deadline=ANSWER_WITHIN,
@@ -127,8 +127,3 @@ def revocations(config: AgentConfig, http: HttpClient, known: Proof) -> Revocati
     if config.endpoint is None:
         return None
     return RevocationsClient(endpoint=config.endpoint, http=http, authentication=known.authentication, wire=wire)
-
-
-def dice() -> float:
-    """Return a number between 0 and 1."""
-    return entropy.uniform(0.0, 1.0)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
 from rolecall.core.names import AccountId, Partition, Region
 from rolecall.core.source import Subject
+from rolecall.edges.sockets import is_loopback
 from rolecall.errors import Misconfigured
 
 # The region patterns of AWS's partitions (botocore, data/partitions.json).
@@ -75,13 +75,3 @@ class PlaneConfig:
         """The AWS partition that the region belongs to."""
         found = (name for prefix, name in _PARTITIONS.items() if self.region.startswith(prefix))
         return Partition(next(found, "aws"))
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether only this machine can reach a listener on `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -8,11 +8,11 @@ from typing import Protocol
 
 from rolecall.core.exchange import Request
 from rolecall.core.secrets import Secret
-from rolecall.edges.aws.container import read_token
 from rolecall.edges.aws.node_credentials import NodeCredentials
 from rolecall.edges.aws.sigv4 import sign
 from rolecall.edges.clock import Clock
 from rolecall.edges.tls import ClientTls
+from rolecall.edges.token_file import read_token
 
 _LONGEST = 20_000  # characters of a token
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 
 from rolecall.core.secrets import Secret
 from rolecall.edges.aws import wire
 from rolecall.edges.aws.node_credentials import Lease, NoNodeCredentials
-from rolecall.edges.http_client import HttpClient, Origin, split_url
+from rolecall.edges.http_client import HttpClient, split_url
+from rolecall.edges.sockets import is_loopback
+from rolecall.edges.token_file import read_token
 from rolecall.errors import Misconfigured
 
 RELATIVE = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
@@ -18,7 +19,7 @@ TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105 - a name
 TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"  # noqa: S105 - a name
 ECS = "http://169.254.170.2"
 
-_HOSTS = frozenset({"localhost", "169.254.170.2", "169.254.170.23", "fd00:ec2::23"})
+_HOSTS = frozenset({"169.254.170.2", "169.254.170.23", "fd00:ec2::23"})
 _LONGEST = 65_536
 _LONGEST_TOKEN = 65_536
 
@@ -40,7 +41,7 @@ class ContainerCredentials:
             self.origin, _ = split_url(self._url)
         except Misconfigured:
             raise Misconfigured(f"{FULL} is not a URL that can be called", hint="unset it, or correct it") from None
-        if self.origin.scheme == "http" and not _is_near(self.origin):
+        if self.origin.scheme == "http" and self.origin.host not in _HOSTS and not is_loopback(self.origin.host):
             raise Misconfigured(
                 f"{FULL} is plain HTTP to another machine, {self.origin.host}",
                 hint="use https, or an address of this machine",
@@ -58,26 +59,3 @@ class ContainerCredentials:
         if answer.status != 200:
             raise NoNodeCredentials(f"{self.origin} answered with HTTP status {answer.status}")
         return wire.decode_keys(answer.body, where=str(self.origin))
-
-
-def read_token(path: Path, longest: int) -> Secret:
-    """Return a token out of a file, without blanks around it; raises `Misconfigured`."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(longest + 1)
-    except OSError as error:
-        raise Misconfigured(
-            f"the token file {path} cannot be read: {error.strerror or 'unknown error'}",
-            hint="mount the token, or let this user read it",
-        ) from None
-    text = content.decode("latin-1").strip()
-    if not text or len(content) > longest or not all(" " <= letter <= "~" for letter in text):
-        raise Misconfigured(f"the token file {path} holds no token", hint="let somebody write a token to it")
-    return Secret(text)
-
-
-def _is_near(origin: Origin) -> bool:
-    try:
-        return origin.host in _HOSTS or ipaddress.ip_address(origin.host).is_loopback
-    except ValueError:
-        return False

@@ -8,9 +8,9 @@ from pathlib import Path
 from rolecall.core.names import RoleArn
 from rolecall.core.secrets import Secret
 from rolecall.edges.aws import wire
-from rolecall.edges.aws.container import read_token
 from rolecall.edges.aws.node_credentials import Lease, NoNodeCredentials
 from rolecall.edges.http_client import HttpAnswer, HttpClient, split_url
+from rolecall.edges.token_file import read_token
 from rolecall.errors import BadName, Misconfigured
 
 _SESSION = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)

@@ -9,9 +9,9 @@ from typing import Protocol
 from urllib.parse import quote
 
 from rolecall import __version__
-from rolecall.edges.http_client import CallFailed
+from rolecall.edges.http_client import CallFailed, cause_of
 from rolecall.edges.kube.config import KubeConfig
-from rolecall.edges.kube.connection import Connection, cause_of, connect
+from rolecall.edges.kube.connection import Connection, connect
 from rolecall.edges.kube.wire import Status, status_of
 from rolecall.errors import UpstreamAnswered
 

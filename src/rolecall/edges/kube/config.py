@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import os
 import ssl
 from collections.abc import Mapping
@@ -19,7 +18,9 @@ from typing import Any, Protocol, TypeVar
 from rolecall.core.secrets import Secret
 from rolecall.edges.http_client import Origin, split_url
 from rolecall.edges.kube.wire import kubeconfig_of
+from rolecall.edges.sockets import is_loopback
 from rolecall.edges.tls import ClientTls, TlsFiles
+from rolecall.edges.token_file import read_token
 from rolecall.errors import Misconfigured
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -52,10 +53,7 @@ class KubeConfig:
         """Return the token as it is now; raises `Misconfigured` for a file that holds none."""
         if self.token_file is None:
             return self.fixed_token
-        text = _read(self.token_file).decode("utf-8", "replace").strip()
-        if not text or not text.isascii() or not text.isprintable():
-            raise Misconfigured(f"the token file {self.token_file} holds no token", hint="it holds one, and no more")
-        return Secret(text)
+        return read_token(self.token_file, LONGEST_FILE)
 
 
 def in_cluster(environment: Mapping[str, str], account: Path = ACCOUNT) -> KubeConfig | None:
@@ -102,16 +100,9 @@ def _config(
     url: str, tls: ClientTls | None, name: str, *, token_file: Path | None = None, fixed_token: Secret | None = None
 ) -> KubeConfig:
     origin, target = split_url(url)
-    if tls is None and not _is_here(origin.host):
+    if tls is None and not is_loopback(origin.host):
         raise Misconfigured(f"the API server {origin} would be asked without TLS", hint="write its URL as https://")
     return KubeConfig(origin, target.rstrip("/"), tls, name or origin.host, token_file, fixed_token)
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class _HasName(Protocol):

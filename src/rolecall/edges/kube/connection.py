@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import httptools
 
-from rolecall.edges.http_client import CallFailed, Cause, Origin
+from rolecall.edges.http_client import CallFailed, Origin
 
 LONGEST_HEAD = 65_536
 _CHUNK = 65_536
@@ -118,15 +118,3 @@ async def connect(origin: Origin, context: ssl.SSLContext | None, server_name: s
         for option, value in _KEEPALIVE:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
     return Connection(origin, reader, writer)
-
-
-def cause_of(error: OSError) -> Cause:
-    """Return the plain word for what went wrong; the order matters where classes overlap."""
-    kinds: tuple[tuple[type[OSError], Cause], ...] = (
-        (socket.gaierror, "dns"),
-        (TimeoutError, "timeout"),
-        (ssl.SSLError, "tls"),
-        (ConnectionRefusedError, "refused"),
-        (ConnectionError, "closed"),
-    )
-    return next((cause for kind, cause in kinds if isinstance(error, kind)), "unreachable")

@@ -10,7 +10,8 @@ import pytest
 from botocore.loaders import Loader
 
 from rolecall.core.names import AccountId, Region
-from rolecall.daemons.local_aws.config import PlaneConfig, is_loopback
+from rolecall.daemons.local_aws.config import PlaneConfig
+from rolecall.edges.sockets import is_loopback
 from rolecall.errors import Misconfigured
 
 

@@ -7,10 +7,10 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from rolecall.daemons.local_aws.config import is_loopback
 from rolecall.daemons.local_aws.iam.records import Provider, find_provider, provider_of
 from rolecall.daemons.local_aws.iam.tags import read_tags, show_tags
 from rolecall.daemons.local_aws.operations import Answer, Call, Operation, Operations, Target
+from rolecall.edges.sockets import is_loopback
 from rolecall.edges.store.sqlite import Tx
 from rolecall.errors import ServiceError
 
