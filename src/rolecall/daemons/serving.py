@@ -47,10 +47,10 @@ class Corridor:
         learn: Learn | None = None,
         refused: Refused | None = None,
     ) -> None:
-        self._parse, self.source = parse, source
+        self._parse, self._source = parse, source
         self._render, self._render_error = render, render_error
         self._clock, self._log = clock, log
-        self.held, self.learn = held, learn
+        self._held, self.learn = held, learn
         self._refused = refused
         self.replies: dict[int, int] = {}
         self.refusals: dict[str, int] = {}
@@ -66,7 +66,7 @@ class Corridor:
             self._refuse(request, asked.reason, asked.status, "")
             self._note(request.peer, request.method, asked.status, why=asked.reason)
             return asked
-        issued = self.held(asked) if self.held is not None else None
+        issued = self._held(asked) if self._held is not None else None
         return self._ask(request, asked) if issued is None else self._hand_out(request, asked, issued, 0.0)
 
     def hit(self, peer: str, issued: Issued) -> None:
@@ -76,7 +76,7 @@ class Corridor:
     async def _ask(self, request: Request, ask: Ask) -> Reply:
         started = self._clock.monotonic()
         try:
-            issued = await self.source(ask)
+            issued = await self._source(ask)
             return self._hand_out(request, ask, issued, self._clock.monotonic() - started)
         except RolecallError as error:
             reply = self._render_error(error)

@@ -85,21 +85,20 @@ def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
     def parse(request: Request) -> Ask | Reply:
         return door.parse(request, allowed_hosts=allowed, now=clock.now())
 
+    check = source_check(config, cache, clock, log)
+    front = cache if check is None else check
     corridor = Corridor(
         parse=parse,
-        source=cache,
+        source=front,
         render=door.render,
         render_error=door.render_error,
         clock=clock,
         log=log,
-        held=cache.held,
+        held=front.held,
         refused=audit.refused,
     )
     hot = HotPath(cache, door.render, clock=clock, hit=corridor.hit, most=2 * cache.rules.size)
-    corridor.learn = hot.learn
-    check = source_check(config, cache, clock, log)
-    if check is not None:
-        check.stand_before(corridor, hot.learn)
+    corridor.learn = hot.learn if check is None else check.learning(hot.learn)
     watch = _watch(config, revocations(config, http, known), cache, clock, log)
     return Agent(audit, calls, corridor, cache, http, hot, known, watch, source_check=check)
 

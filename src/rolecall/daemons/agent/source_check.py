@@ -18,7 +18,7 @@ from rolecall.core.names import Namespace
 from rolecall.core.source import Ask, Issued
 from rolecall.daemons.agent.config import AgentConfig
 from rolecall.daemons.agent.pods import NodePod, Pods, kept, plain_address
-from rolecall.daemons.serving import Corridor, Learn
+from rolecall.daemons.serving import Learn
 from rolecall.edges import entropy
 from rolecall.edges.cache import CredentialCache
 from rolecall.edges.clock import Clock, within
@@ -99,14 +99,14 @@ class SourceCheck:
         if self._client is not None:
             self._client.close()
 
-    def stand_before(self, corridor: Corridor, learn: Learn) -> None:
-        """Have a corridor ask here before it hands anything out."""
+    def learning(self, learn: Learn) -> Learn:
+        """Return what learns of requests that passed; one that was only warned of is to be seen each time."""
 
         def learn_if_well(request: Request, ask: Ask, issued: Issued) -> None:
-            if not self.judge(_pod_of(ask)[2], ask.peer):  # one that was only warned of is to be seen each time
+            if not self.judge(_pod_of(ask)[2], ask.peer):
                 learn(request, ask, issued)
 
-        corridor.held, corridor.source, corridor.learn = self.held, self, learn_if_well
+        return learn_if_well
 
     def held(self, ask: Ask) -> Issued | None:
         """Return what the cache holds for whoever may have it at once; all others have to be looked at."""

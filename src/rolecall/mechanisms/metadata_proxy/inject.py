@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from rolecall.core.injection import Place, place_env
+from rolecall.mechanisms.imds.inject import environment
 
-
-def environment(place: Place, *, endpoint: str | None) -> tuple[tuple[str, str], ...]:
-    """Return the variables; `endpoint` is the door's URL where 169.254.169.254 does not lead to it."""
-    found = () if endpoint is None else (("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint),)
-    return (*place_env(place), *found)
+__all__ = ["environment"]
