@@ -12,11 +12,11 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-import httptools
-
 from rolecall.core.records import ContainerFacts
 from rolecall.edges.clock import Clock, within
 from rolecall.edges.docker import wire
+from rolecall.edges.http_client import CallFailed, cause_of
+from rolecall.edges.http_stream import Connection
 from rolecall.errors import Upstream
 
 LONGEST_ANSWER = 16_777_216
@@ -64,42 +64,18 @@ class DockerEngine:
 
     async def _get(self, path: str) -> tuple[int, bytes]:
         """Return status and body; a connection for each question, so that nothing of another can be in it."""
+        engine = f"the Docker engine at {self._socket}"
         try:
-            reader, writer = await asyncio.open_unix_connection(str(self._socket))
+            connection = Connection(engine, *await asyncio.open_unix_connection(str(self._socket)))
         except OSError as fault:
             raise Upstream(
-                f"the Docker engine at {self._socket} cannot be reached: {fault.strerror or 'unknown error'}",
+                f"{engine} cannot be reached: {fault.strerror or 'unknown error'}",
                 hint="mount its socket, and run as a user that may use it",
             ) from None
         try:
-            writer.write(f"GET {path} HTTP/1.1\r\nhost: docker\r\nconnection: close\r\n\r\n".encode("ascii"))
-            return await _Answer().read(reader)
-        except (OSError, httptools.HttpParserError):
-            raise Upstream(f"the Docker engine at {self._socket} did not answer in HTTP") from None
+            await connection.ask("GET", path, (("host", "docker"), ("connection", "close")), b"")
+            return connection.status, bytes(await connection.body(LONGEST_ANSWER))
+        except OSError as fault:
+            raise CallFailed(engine, cause_of(fault)) from None
         finally:
-            writer.close()
-
-
-class _Answer:
-    """One answer. httptools calls `on_…` for what it finds in the bytes."""
-
-    def __init__(self) -> None:
-        self._body = bytearray()
-        self._whole = False
-
-    def on_body(self, body: bytes) -> None:
-        self._body += body
-
-    def on_message_complete(self) -> None:
-        self._whole = True
-
-    async def read(self, reader: asyncio.StreamReader) -> tuple[int, bytes]:
-        parser = httptools.HttpResponseParser(self)
-        while not self._whole:
-            data = await reader.read(65_536)
-            if not data:
-                raise Upstream("the Docker engine closed the connection before a whole answer")
-            parser.feed_data(data)
-            if len(self._body) > LONGEST_ANSWER:
-                raise Upstream("the Docker engine's answer is longer than allowed")
-        return parser.get_status_code(), bytes(self._body)
+            connection.close()

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from rolecall import __version__
 from rolecall.edges.http_client import CallFailed, cause_of
+from rolecall.edges.http_stream import Connection, connect
 from rolecall.edges.kube.config import KubeConfig
-from rolecall.edges.kube.connection import Connection, connect
 from rolecall.edges.kube.wire import Status, status_of
 from rolecall.errors import UpstreamAnswered
 
@@ -149,7 +149,7 @@ class KubeClient:
             await connection.ask(method, target, headers, body)
             if not 200 <= connection.status < 300:
                 raise await self._error(connection)
-            found = await self._body(connection, LONGEST)
+            found = await connection.body(LONGEST)
         except BaseException:
             connection.close()
             raise
@@ -197,14 +197,6 @@ class KubeClient:
         said = connection.headers.get("retry-after", "")
         wait = min(60.0, float(said)) if said.isascii() and said.isdecimal() and len(said) < 6 else 0.0
         return ApiError(connection.status, status_of(body), wait)
-
-    async def _body(self, connection: Connection, longest: int) -> bytearray:
-        body = bytearray()
-        async for chunk in connection.chunks():
-            body += chunk
-            if len(body) > longest:
-                raise CallFailed(str(self._config.origin), "too-long")
-        return body
 
     async def _lines(self, connection: Connection) -> AsyncIterator[bytes]:
         rest = b""

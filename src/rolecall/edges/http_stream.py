@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to the API server: a request, and its answer as it comes.
+"""One HTTP/1.1 connection to somebody we depend on: a request, and its answer as it comes, however long that goes on.
 
 asyncio's streams with httptools' parser, both of which the agent's door has in memory already.
 """
@@ -43,10 +43,13 @@ class _Incoming:
 
 
 class Connection:
-    """Carries one request at a time. `status` and `headers` are the answer's, once `ask` has returned."""
+    """Carries one request at a time; errors call the other side by its `name`.
 
-    def __init__(self, origin: Origin, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._origin, self._reader, self._writer = origin, reader, writer
+    `status` and `headers` are the answer's, once `ask` has returned.
+    """
+
+    def __init__(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._name, self._reader, self._writer = name, reader, writer
         self._incoming = _Incoming()
         self._parser = httptools.HttpResponseParser(self._incoming)
         self.status = 0
@@ -78,7 +81,7 @@ class Connection:
         while not self._incoming.began:
             seen += await self._feed()
             if seen > LONGEST_HEAD and not self._incoming.began:
-                raise CallFailed(str(self._origin), "too-long")
+                raise CallFailed(self._name, "too-long")
         self.status = self._parser.get_status_code()
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -92,14 +95,23 @@ class Connection:
                 return
             await self._feed()
 
+    async def body(self, longest: int) -> bytearray:
+        """Return the whole body; raises as `chunks` does, and `CallFailed` for more than `longest` bytes."""
+        body = bytearray()
+        async for chunk in self.chunks():
+            body += chunk
+            if len(body) > longest:
+                raise CallFailed(self._name, "too-long")
+        return body
+
     async def _feed(self) -> int:
         data = await self._reader.read(_CHUNK)
         if not data:
-            raise CallFailed(str(self._origin), "closed")
+            raise CallFailed(self._name, "closed")
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            raise CallFailed(str(self._origin), "garbled") from None
+            raise CallFailed(self._name, "garbled") from None
         return len(data)
 
     def close(self) -> None:
@@ -117,4 +129,4 @@ async def connect(origin: Origin, context: ssl.SSLContext | None, server_name: s
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    return Connection(origin, reader, writer)
+    return Connection(str(origin), reader, writer)
