@@ -20,8 +20,9 @@ check: bootstrap ## format, lint, types, floors
 	$(RUN)lint-imports
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "shellcheck: not installed, skipped"; fi
 
+# Most tests wait for a process or a socket: four at once on two processors halve the time.
 test: bootstrap ## the whole suite, but for test-sdks and test-cluster
-	$(RUN)pytest
+	$(RUN)pytest --numprocesses 4 --dist loadfile
 
 test-unit: bootstrap ## the tests without network and processes
 	$(RUN)pytest tests/unit
