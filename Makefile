@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/
 SCRIPTS := $(wildcard .ci/run examples/*/*.sh)
 .DEFAULT_GOAL := help
-.PHONY: help demo dev check test test-unit test-house test-sdks test-cluster soak bench lock clean bootstrap
+.PHONY: help demo dev check test test-unit test-house test-sdks test-cluster test-docker soak bench lock clean bootstrap
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ check: bootstrap ## format, lint, types, floors
 	@if command -v shellcheck >/dev/null; then shellcheck $(SCRIPTS); else echo "shellcheck: not installed, skipped"; fi
 
 # Most tests wait for a process or a socket: four at once on two processors halve the time.
-test: bootstrap ## the whole suite, but for test-sdks and test-cluster
+test: bootstrap ## the whole suite, but for test-sdks, test-cluster and test-docker
 	$(RUN)pytest --numprocesses 4 --dist loadfile
 
 test-unit: bootstrap ## the tests without network and processes
@@ -35,6 +35,9 @@ test-sdks: bootstrap ## the agent and every AWS SDK in a network namespace; as r
 
 test-cluster: bootstrap ## the tests with a real Kubernetes API server; its first build takes minutes
 	$(RUN)pytest tests/cluster
+
+test-docker: bootstrap ## the tests with a real Docker engine, which they start; as root, minutes (ROUNDS=n)
+	$(RUN)pytest tests/docker
 
 soak: bootstrap ## the agent for ten minutes among faults (MINUTES=n): its memory must be flat
 	@PYTHONPATH=tests $(RUN)python -m soak --minutes $(or $(MINUTES),10)

@@ -1,17 +1,10 @@
-"""Who has an address, by a Docker engine: a stand-in that misbehaves, and a real one where there is one.
-
-The real engine is started on its own socket and data directory in a network namespace of its own.
-"""
+"""Who has an address, by a Docker engine that misbehaves. A real one answers in tests/docker."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
-import subprocess
-import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -144,92 +137,3 @@ def test_an_engine_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Upstream, match="cannot be reached") as caught:
         run(engine.at("172.17.0.2"))
     assert "mount its socket" in caught.value.hint
-
-
-def unavailable() -> str:
-    """Return why no real engine can be started here; nothing where one can."""
-    missing = [
-        name for name in ("dockerd", "docker", "containerd", "runc", "unshare", "busybox") if not shutil.which(name)
-    ]
-    if missing:
-        return f"a real Docker engine needs {', '.join(missing)}"
-    return "" if os.geteuid() == 0 else "a real Docker engine needs root"
-
-
-@pytest.fixture(scope="module")
-def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Callable[..., str]]]:
-    """Start an engine of our own with one image; yield its socket, and what runs docker's command line at it."""
-    why = unavailable()
-    if why:
-        pytest.skip(why)
-    home = tmp_path_factory.mktemp("docker")
-    socket = home / "s"
-    flags = [
-        "--data-root",
-        home / "data",
-        "--exec-root",
-        home / "exec",
-        "--pidfile",
-        home / "pid",
-        "-H",
-        f"unix://{socket}",
-    ]
-    flags += ["--bip", "172.31.250.1/24", "--iptables=false", "--ip6tables=false", "--storage-driver", "vfs"]
-    with (home / "log").open("wb") as log:
-        command = ["unshare", "--net", "--", "dockerd", *map(str, flags)]
-        engine = subprocess.Popen(command, stdout=log, stderr=log)
-
-    def call(*words: str, given: bytes | None = None) -> str:
-        done = subprocess.run(
-            ["docker", "-H", f"unix://{socket}", *words], input=given, capture_output=True, check=True, timeout=60
-        )
-        return done.stdout.decode().strip()
-
-    try:
-        for _ in range(300):
-            if socket.exists() and engine.poll() is None:
-                break
-            time.sleep(0.1)
-        assert engine.poll() is None, (home / "log").read_text()[-2000:]
-        busybox = shutil.which("busybox")
-        assert busybox
-        root = home / "root"
-        (root / "bin").mkdir(parents=True)
-        shutil.copy(busybox, root / "bin" / "busybox")
-        call(
-            "import",
-            "-",
-            "box",
-            given=subprocess.run(["tar", "-C", root, "-c", "bin"], capture_output=True, check=True).stdout,
-        )
-        yield socket, call
-    finally:
-        engine.terminate()
-        try:
-            engine.wait(20)
-        except subprocess.TimeoutExpired:
-            engine.kill()
-            engine.wait()
-
-
-def test_a_real_engine(docker: tuple[Path, Callable[..., str]]) -> None:
-    """Containers are told apart by their addresses, and one is never taken for the next at its address."""
-    socket, call = docker
-    engine = DockerEngine(socket, clock=SystemClock(), keep=KEEP, timeout=10)
-
-    def start(name: str, *words: str) -> str:
-        call("run", "-d", "--name", name, *words, "box", "/bin/busybox", "sleep", "600")
-        return call("inspect", "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}", name)
-
-    addresses = {name: start(name, "-e", f"IAM_ROLE={name}") for name in ("one", "two", "three")}
-    addresses["bare"] = start("bare")
-    for name, address in addresses.items():
-        (found,) = run(engine.at(address))
-        assert (found.name, found.environment.get("IAM_ROLE", "bare")) == (name, name)
-    assert run(engine.at("172.31.250.200")) == []
-    for turn in range(5):
-        call("rm", "-f", "one")
-        assert run(engine.at(addresses["one"])) == []
-        assert start("one", "-e", f"IAM_ROLE=next-{turn}") == addresses["one"]
-        (found,) = run(engine.at(addresses["one"]))
-        assert found.environment == {"IAM_ROLE": f"next-{turn}"}
