@@ -40,6 +40,9 @@ from rolecall.core.secrets import Secret
 from rolecall.daemons.local_aws.build import Readiness, build, world_of
 from rolecall.daemons.local_aws.config import PlaneConfig
 from rolecall.daemons.local_aws.iam.records import active_key, bootstrap
+from rolecall.daemons.local_aws.imds.ec2 import Ec2
+from rolecall.daemons.local_aws.imds.face import MetadataService
+from rolecall.daemons.local_aws.imds.instance import launch
 from rolecall.daemons.local_aws.issuers import Issuers
 from rolecall.daemons.local_aws.schema import MIGRATIONS
 from rolecall.edges.store.sqlite import Database
@@ -98,6 +101,9 @@ class Plane:
             await self.database.open(MIGRATIONS)
             await self.database.run(lambda tx: bootstrap(tx, self.world, self.clock.now()))
             self.front = await build(self.config, self.world, self.database, self.issuers, self.clock, self.readiness)
+            instance = await self.database.run(lambda tx: launch(tx, self.world, self.clock.now()))
+            ec2 = Ec2(instance, self.world, self.database, self.clock)
+            self.imds = MetadataService(ec2, Secret("a key of session tokens"))
             self.admin = Keys(*await self.database.run(lambda tx: active_key(tx, "admin")))
             self.node = Keys(*await self.database.run(lambda tx: active_key(tx, "node")))
         except BaseException:
@@ -116,6 +122,8 @@ class Plane:
             "listen_port": 4500,
             "agent_host": "127.0.0.1",
             "agent_port": 4501,
+            "imds_host": "127.0.0.1",
+            "imds_port": 4502,
             "state_dir": state_dir,
             "account": AccountId.parse(ACCOUNT),
             "region": Region.parse(REGION),

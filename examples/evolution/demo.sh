@@ -46,8 +46,8 @@ step() {
 
 # ---- the stage ----
 
-rolecall dev --state-dir "$work/state" --listen 127.0.0.1:0 --agent-listen 127.0.0.1:0 --max-token-seconds 10 \
-  >"$work/dev.out" 2>"$work/dev.err" &
+rolecall dev --state-dir "$work/state" --listen 127.0.0.1:0 --agent-listen 127.0.0.1:0 --imds-listen 127.0.0.1:0 \
+  --max-token-seconds 10 >"$work/dev.out" 2>"$work/dev.err" &
 plane=$!
 for _ in {1..200}; do
   if rolecall env --state-dir "$work/state" >"$work/env" 2>/dev/null || ! kill -0 "$plane" 2>/dev/null; then break; fi

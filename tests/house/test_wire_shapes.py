@@ -35,6 +35,7 @@ EXCEPTIONS: dict[str, tuple[str, str]] = {
     "rolecall/daemons/local_aws/iam/providers.py": ("JSON", COLUMN),
     "rolecall/daemons/local_aws/iam/records.py": ("JSON", COLUMN),
     "rolecall/daemons/local_aws/iam/roles.py": ("JSON", COLUMN),
+    "rolecall/daemons/local_aws/imds/instance.py": ("JSON", "the policies that the node's role is made with"),
     "rolecall/daemons/local_aws/issuers.py": ("JSON", "the door of discovery and keys says `use GET` as JSON"),
     "rolecall/daemons/local_aws/state_files.py": ("JSON", "the clusters file, which the agent reads as a setting"),
     "rolecall/daemons/local_aws/signing_keys.py": (

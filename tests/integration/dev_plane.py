@@ -43,10 +43,11 @@ class DevPlane:
     process: subprocess.Popen[bytes] = field(init=False)
     url: str = ""
     agent_url: str = ""
+    imds_url: str = ""
 
     def start(self) -> DevPlane:
         """Start it and wait until it says that it is ready; ports are the system's choice."""
-        listen = ["--listen", "127.0.0.1:0", "--agent-listen", "127.0.0.1:0"]
+        listen = ["--listen", "127.0.0.1:0", "--agent-listen", "127.0.0.1:0", "--imds-listen", "127.0.0.1:0"]
         with (self.state.parent / f"{self.state.name}.out").open("ab") as out:
             self.process = subprocess.Popen(
                 ["rolecall", "dev", "--state-dir", str(self.state), *listen, *self.flags],
@@ -63,7 +64,7 @@ class DevPlane:
         assert self.process.poll() is None, f"rolecall dev ended: {self.output()}"
         try:
             found = json.loads((self.state / "plane.json").read_bytes())
-            self.url, self.agent_url = found["url"], found["agent_url"]
+            self.url, self.agent_url, self.imds_url = found["url"], found["agent_url"], found["imds_url"]
             with urllib.request.urlopen(f"{self.url}/_rolecall/readyz", timeout=2) as answer:
                 return answer.status == 200 and found["pid"] == self.process.pid
         except (OSError, ValueError):

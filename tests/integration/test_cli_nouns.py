@@ -391,7 +391,7 @@ def test_completion_completes_in_bash(plane: DevPlane) -> None:
         {"association"},
         {"create", "delete", "describe", "list", "update"},
         {"--role-arn"},
-        {"irsa", "pod-identity"},
+        {"irsa", "pod-identity", "host-role"},
     ]
 
 
@@ -417,7 +417,7 @@ class StandIn:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listener.settimeout(20)
         url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        self.state.announce(Running(os.getpid(), url, url, "us-west-2", "123456789012", "9.9.9"))
+        self.state.announce(Running(os.getpid(), url, url, url, "us-west-2", "123456789012", "9.9.9"))
 
     @contextmanager
     def asked_by(self, *words: str) -> Iterator[tuple[subprocess.Popen[str], socket.socket]]:

@@ -26,7 +26,13 @@ def dev(home: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 def test_the_screen_says_what_runs_where(stage: DevPlane) -> None:
     """Where AWS is, where the agent is, where the state is, and the one line to paste."""
     wait_until(lambda: "Ctrl-C" in stage.output(), "the screen")
-    for told in (stage.url, f"{stage.agent_url}/v1/credentials", f"source {stage.state / 'env'}", "rolecall run"):
+    for told in (
+        stage.url,
+        f"{stage.agent_url}/v1/credentials",
+        f"{stage.imds_url}/latest/",
+        f"source {stage.state / 'env'}",
+        "rolecall run",
+    ):
         assert told in stage.output()
     assert len(stage.output().partition("Ctrl-C")[0].splitlines()) < 24, "one screen"
 
@@ -63,8 +69,11 @@ def test_a_busy_port_is_named(stage: DevPlane, tmp_path: Path) -> None:
     state = ("--state-dir", str(tmp_path / "state"))
     done = dev(stage.home, *state, "--listen", taken, "--agent-listen", "127.0.0.1:0")
     assert (done.returncode, taken in done.stderr, "--listen" in done.stderr) == (2, True, True), done.stderr
-    done = dev(stage.home, *state, "--listen", "127.0.0.1:0", "--agent-listen", agent)
+    done = dev(stage.home, *state, "--listen", "127.0.0.1:0", "--imds-listen", "127.0.0.1:0", "--agent-listen", agent)
     assert (done.returncode, agent in done.stderr, "--agent-listen" in done.stderr) == (2, True, True), done.stderr
+    imds = stage.imds_url.removeprefix("http://")
+    done = dev(stage.home, *state, "--listen", "127.0.0.1:0", "--imds-listen", imds)
+    assert (done.returncode, imds in done.stderr, "--imds-listen" in done.stderr) == (2, True, True), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -72,6 +81,7 @@ def test_a_busy_port_is_named(stage: DevPlane, tmp_path: Path) -> None:
     [
         (("--listen", "0.0.0.0:0"), "--insecure-expose"),
         (("--agent-listen", "192.0.2.1:80"), "loopback"),
+        (("--imds-listen", "192.0.2.1:80"), "whoever asks"),
         (("--listen", "here"), "127.0.0.1:4500"),
         (("--listen", "127.0.0.1:99999"), "is not an address"),
         (("--account-id", "12"), "12 digits"),
@@ -93,7 +103,7 @@ def test_another_account_on_the_same_state_is_refused(new_plane: Callable[..., D
     """Half of the ARNs would be of the one account and half of the other."""
     plane = new_plane().start()
     plane.stop()
-    free = ("--listen", "127.0.0.1:0", "--agent-listen", "127.0.0.1:0", "--state-dir", str(plane.state))
+    free = ("--listen", "127.0.0.1:0", "--imds-listen", "127.0.0.1:0", "--state-dir", str(plane.state))
     done = dev(plane.home, "--account-id", "210987654321", *free)
     assert (done.returncode, "123456789012" in done.stderr) == (2, True), done.stderr
 

@@ -24,6 +24,9 @@ from rolecall.errors import BadName, Misconfigured
 @click.option(
     "--agent-listen", default="127.0.0.1:4501", show_default=True, metavar="ADDRESS:PORT", help="The agent's door."
 )
+@click.option(
+    "--imds-listen", default="127.0.0.1:4502", show_default=True, metavar="ADDRESS:PORT", help="The node's IMDS."
+)
 @state_dir_option
 @click.option("--account-id", default="123456789012", show_default=True, metavar="ID", help="The AWS account it plays.")
 @click.option("--region", default="us-west-2", show_default=True, metavar="REGION", help="The AWS region it plays.")
@@ -44,6 +47,7 @@ from rolecall.errors import BadName, Misconfigured
 def dev(
     listen: str,
     agent_listen: str,
+    imds_listen: str,
     state_dir: str | None,
     account_id: str,
     region: str,
@@ -70,13 +74,10 @@ def dev(
     from rolecall.daemons.local_aws.main import run
 
     state = choose_state_dir(state_dir, os.environ)
-    host, port = _address(listen, "--listen")
-    agent_host, agent_port = _address(agent_listen, "--agent-listen")
     config = PlaneConfig(
-        listen_host=host,
-        listen_port=port,
-        agent_host=agent_host,
-        agent_port=agent_port,
+        *_address(listen, "--listen"),
+        *_address(agent_listen, "--agent-listen"),
+        *_address(imds_listen, "--imds-listen"),
         state_dir=state,
         account=AccountId.parse(account_id),
         region=Region.parse(region),
@@ -124,6 +125,7 @@ rolecall {running.version}: an AWS account of your own, account {running.account
 
   STS, IAM, EKS, EKS Auth   {running.url}
   Pod Identity agent        {running.agent_url}/v1/credentials
+  EC2 instance metadata     {running.imds_url}/latest/meta-data/
   state, keys and logs      {state}
 
 Paste this into a shell, and its AWS clients are this account's admin:

@@ -8,7 +8,7 @@ import click
 
 from rolecall.cli.output import show_json, state_dir_option
 from rolecall.cli.plane import find_plane
-from rolecall.daemons.local_aws.state_files import no_proxy, shell_environment, shell_script
+from rolecall.daemons.local_aws.state_files import Urls, no_proxy, shell_environment, shell_script
 
 
 @click.command()
@@ -24,9 +24,10 @@ def env(output: str, state_dir: str | None) -> None:
     aws sts get-caller-identity
     """
     state, running = find_plane(state_dir)
+    urls = Urls(running.url, running.imds_url)
     if output == "json":
         direct = no_proxy(os.environ)
-        variables = shell_environment(state, url=running.url, region=running.region)
+        variables = shell_environment(state, urls, region=running.region)
         show_json(variables | {"NO_PROXY": direct, "no_proxy": direct})
     else:
-        click.echo(shell_script(state, url=running.url, region=running.region), nl=False)
+        click.echo(shell_script(state, urls, region=running.region), nl=False)

@@ -12,7 +12,7 @@ from rolecall.cli.output import plain
 from rolecall.cli.plane import Plane
 from rolecall.core.backoff import delays
 from rolecall.core.grant import Refusal
-from rolecall.core.injection import Generation, Injection, Place, place_env
+from rolecall.core.injection import Generation, Injection, Place
 from rolecall.core.names import ClusterName, Namespace, Region, ServiceAccountName
 from rolecall.core.records import ServiceAccountFacts
 from rolecall.daemons.local_aws.apiserver import wire
@@ -23,6 +23,7 @@ from rolecall.edges.clock import Clock
 from rolecall.edges.run_dir import RunDir
 from rolecall.edges.state_dir import Running
 from rolecall.errors import Refused, RolecallError, ServiceError
+from rolecall.mechanisms.imds.inject import environment as metadata_environment
 from rolecall.mechanisms.pod_identity.door import PATH
 
 ROTATE_AT = 0.8
@@ -65,22 +66,24 @@ def injected(account: wire.Account, running: Running, files: Path, via: Generati
 
 
 def pod_environment(
-    own: Mapping[str, str], running: Running, files: RunDir, injection: Injection | None
+    own: Mapping[str, str], running: Running, files: RunDir, injection: Injection | None, *, imds: str | None = None
 ) -> dict[str, str]:
     """Return the program's environment: the caller's without any ``AWS_*``, and what a pod here is given.
 
-    Config and credentials files are empty ones, so that no profile of the caller's home comes through.
+    `imds` is the URL of the pod's metadata service; without one there is none for it. Config and credentials files
+    are empty ones, so that no profile of the caller's home comes through.
     """
     kept = {name: value for name, value in own.items() if not name.startswith("AWS_")}
     direct = no_proxy(own)
     empty = files.write("empty", b"")
+    place = Place(Region(running.region))
     return kept | {
-        **dict(injection.env if injection else place_env(Place(Region(running.region)))),
+        **dict(injection.env if injection else metadata_environment(place, endpoint=imds)),
         "AWS_ENDPOINT_URL": running.url,
         "AWS_ENDPOINT_URL_STS": running.url,
         "AWS_CONFIG_FILE": str(empty),
         "AWS_SHARED_CREDENTIALS_FILE": str(empty),
-        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_EC2_METADATA_DISABLED": "true" if imds is None else "false",
         "NO_PROXY": direct,
         "no_proxy": direct,
     }

@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import click
 
 from rolecall.cli.output import account_option, cluster_option, namespace_option, state_dir_option
 from rolecall.cli.plane import Plane, with_plane
 from rolecall.cli.pod import injected, keep_alive, mount_token, pod_environment, rotate, running_pod
-from rolecall.core.injection import Generation
+from rolecall.core.injection import Generation, Injection
 from rolecall.core.names import Namespace, ServiceAccountName
+from rolecall.daemons.local_aws.apiserver import wire
 from rolecall.edges.clock import SystemClock
 from rolecall.edges.foreground import find_program, run_in_foreground
-from rolecall.edges.run_dir import run_dir
+from rolecall.edges.run_dir import RunDir, run_dir
+
+Via = Literal["pod-identity", "irsa", "host-role"]
+_HOST_ROLE = (
+    "rolecall: host-role: any pod is the node. This program has the node's role, as every pod on it has, "
+    "whatever its service account"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +33,13 @@ class Wanted:
     namespace: Namespace
     account: ServiceAccountName
     cluster: str | None
-    via: Generation | None
+    via: Via | None
     without_role: bool
+
+    @property
+    def generation(self) -> Generation | None:
+        """The generation that the webhooks are to inject; None where they are to choose."""
+        return self.via if self.via in ("pod-identity", "irsa") else None
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -34,7 +47,7 @@ class Wanted:
 @account_option(required=True)
 @click.option(
     "--via",
-    type=click.Choice(["pod-identity", "irsa"]),
+    type=click.Choice(get_args(Via)),
     help="How it asks for its role.  [default: what the service account has; Pod Identity where it has both]",
 )
 @cluster_option
@@ -44,7 +57,7 @@ class Wanted:
 def run(
     namespace: str,
     account: str,
-    via: Generation | None,
+    via: Via | None,
     cluster: str | None,
     without_role: bool,
     state_dir: str | None,
@@ -76,17 +89,32 @@ async def _run(plane: Plane, wanted: Wanted, program: str, command: tuple[str, .
     cluster = await plane.cluster(wanted.cluster)
     account = await plane.account(cluster.name, wanted.namespace, wanted.account)
     with run_dir(plane.state) as files:
-        injection = None if wanted.without_role else injected(account, plane.running, files.path, wanted.via)
+        injection = _injection(plane, account, wanted, files)
         async with running_pod(plane, account) as pod:
             keepers = [asyncio.create_task(keep_alive(plane, pod, clock), name="run.heartbeat")]
             if injection is not None:
                 token = await mount_token(plane, pod, injection, files)
                 rotation = rotate(plane, pod, injection, files, token, clock)
                 keepers.append(asyncio.create_task(rotation, name="run.rotate"))
-            environment = pod_environment(os.environ, plane.running, files, injection)
+            environment = pod_environment(os.environ, plane.running, files, injection, imds=_metadata(plane, wanted))
             try:
                 return await run_in_foreground(program, command, environment)
             finally:
                 for keeper in keepers:
                     keeper.cancel()
                 await asyncio.gather(*keepers, return_exceptions=True)
+
+
+def _injection(plane: Plane, account: wire.Account, wanted: Wanted, files: RunDir) -> Injection | None:
+    """Return what the webhooks give the pod; nothing where its role is to come from the metadata service."""
+    if wanted.without_role or wanted.via == "host-role":
+        return None
+    return injected(account, plane.running, files.path, wanted.generation)
+
+
+def _metadata(plane: Plane, wanted: Wanted) -> str | None:
+    """Return where the pod finds its metadata service, if it is to find one."""
+    if wanted.via != "host-role":
+        return None
+    click.echo(_HOST_ROLE, err=True)
+    return plane.running.imds_url

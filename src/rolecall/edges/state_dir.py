@@ -4,7 +4,7 @@
 
     STATE/                0700
     ├── lock              held (flock) by the running plane; holds its pid
-    ├── plane.json        where the running plane and its agent listen; removed at a clean stop
+    ├── plane.json        where the running plane, its agent and its metadata service listen; removed at a clean stop
     ├── plane.sqlite      all state
     ├── env               what to `source` in a shell (0600)
     ├── credentials       admin profile, AWS shared-credentials format (0600)
@@ -29,11 +29,12 @@ from rolecall.errors import Misconfigured, StateTaken
 
 
 class Running(msgspec.Struct, frozen=True):
-    """Where a running plane is found. `url` has no trailing slash."""
+    """Where a running plane is found. URLs have no trailing slash; `imds_url` is the metadata service's."""
 
     pid: int
     url: str
     agent_url: str
+    imds_url: str
     region: str
     account: str
     version: str

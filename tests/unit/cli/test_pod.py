@@ -22,7 +22,9 @@ from rolecall.errors import Misconfigured, Refused, RolecallError, ServiceError,
 from rolecall.mechanisms.pod_identity.inject import inject
 from rolecall.testing.fake_clock import FakeClock
 
-RUNNING = Running(1, "http://127.0.0.1:4500", "http://127.0.0.1:4501", "us-west-2", "123456789012", "0")
+RUNNING = Running(
+    1, "http://127.0.0.1:4500", "http://127.0.0.1:4501", "http://127.0.0.1:4502", "us-west-2", "123456789012", "0"
+)
 POD = wire.Pod("demo", "ns", "sa", "sa-abcde", "uid-1", "rolecall-dev", running=True, heartbeat_by=0.0)
 LIFE = 86_400.0
 OURS = NO_PROXY.split(",")
@@ -228,6 +230,15 @@ def test_nothing_of_the_callers_aws_comes_through(files: RunDir) -> None:
     )
     assert not {name for name in aws if "ROLE" in name or "CONTAINER" in name or "PROFILE" in name}
     assert Path(aws["AWS_CONFIG_FILE"]).read_bytes() == b""
+    assert aws["AWS_EC2_METADATA_DISABLED"] == "true"
+
+
+def test_a_metadata_service_is_found_by_its_variable(files: RunDir) -> None:
+    """What the caller said of another is not the pod's."""
+    own = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://elsewhere"}
+    made = pod_environment(own, RUNNING, files, None, imds=RUNNING.imds_url)
+    assert made["AWS_EC2_METADATA_SERVICE_ENDPOINT"] == "http://127.0.0.1:4502"
+    assert (made["AWS_EC2_METADATA_DISABLED"], made["AWS_REGION"]) == ("false", "us-west-2")
 
 
 def test_a_service_account_without_anything_is_refused(files: RunDir) -> None:

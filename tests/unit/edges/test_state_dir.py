@@ -11,7 +11,9 @@ import pytest
 from rolecall.edges.state_dir import Running, StateDir, choose_state_dir, write_private
 from rolecall.errors import Misconfigured, StateTaken
 
-RUNNING = Running(1234, "http://127.0.0.1:4500", "http://127.0.0.1:4501", "us-west-2", "123456789012", "0.1")
+RUNNING = Running(
+    1234, "http://127.0.0.1:4500", "http://127.0.0.1:4501", "http://127.0.0.1:4502", "us-west-2", "123456789012", "0.1"
+)
 
 
 def mode(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 from rolecall.daemons.local_aws.apiserver.pods import NODE
@@ -61,3 +62,15 @@ class AgentChild:
     async def stop(self) -> None:
         """End the agent: politely, then, after a second, for certain."""
         await self._process.stop()
+
+
+async def until_stopped(stop: asyncio.Event, web: asyncio.Task[None], agent: AgentChild) -> int:
+    """Wait for the signal, or for what should not have ended; the agent's end is told to the operator."""
+    stopping = asyncio.create_task(stop.wait(), name="plane.stop")
+    ended = asyncio.create_task(agent.wait(), name="plane.agent")
+    await asyncio.wait({stopping, web, ended}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if stop.is_set():
+        ended.cancel()
+        return 0
+    return agent.report_end() if ended.done() else 1

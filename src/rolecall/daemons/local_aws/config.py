@@ -35,6 +35,8 @@ class PlaneConfig:
     listen_port: int
     agent_host: str
     agent_port: int
+    imds_host: str
+    imds_port: int
     state_dir: Path
     account: AccountId
     region: Region
@@ -57,6 +59,11 @@ class PlaneConfig:
             raise Misconfigured(
                 f"--agent-listen {self.agent_host} is not a loopback address",
                 hint="AWS SDKs refuse other plain-http addresses anyway; use 127.0.0.1",
+            )
+        if not is_loopback(self.imds_host):
+            raise Misconfigured(
+                f"--imds-listen {self.imds_host} is not a loopback address",
+                hint="it gives the node's role to whoever asks; use 127.0.0.1",
             )
         if not 2048 <= self.trust_policy_quota <= 8192:
             raise Misconfigured(

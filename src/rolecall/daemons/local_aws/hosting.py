@@ -99,7 +99,6 @@ class HostedWorld:
                     "SELECT * FROM sessions WHERE access_key_id = ?", (before.credentials.access_key_id,)
                 ).fetchone()
                 principal = session_of(row)
-            minted = assume(tx, self._world, principal, hop, now)
-            return Issued(minted.credentials, minted.arn, minted.assumed_role_id)
+            return assume(tx, self._world, principal, hop, now).issued()
 
         return await self._database.run(work)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import closing
 
 from rolecall import __version__
-from rolecall.daemons.local_aws.agent_child import AgentChild
+from rolecall.daemons.local_aws.agent_child import AgentChild, until_stopped
 from rolecall.daemons.local_aws.build import Readiness
 from rolecall.daemons.local_aws.config import PlaneConfig
 from rolecall.daemons.local_aws.guard import LONGEST_BODY
-from rolecall.daemons.local_aws.opening import open_front
+from rolecall.daemons.local_aws.imds.listening import served
+from rolecall.daemons.local_aws.opening import open_plane
+from rolecall.daemons.local_aws.state_files import Urls
 from rolecall.daemons.runner import keep_files_private, stop_on_signals
 from rolecall.edges.asgi import application
 from rolecall.edges.clock import SystemClock
@@ -39,41 +42,35 @@ def run(config: PlaneConfig, *, started: Callable[[], None], announce: Callable[
 
 
 async def _serve(config: PlaneConfig, state: StateDir, announce: Callable[[Running], None]) -> int:
-    stop = stop_on_signals()
-    listener = bind_tcp(config.listen_host, config.listen_port, flag="--listen")
-    url, readiness, database = own_url(listener), Readiness(), Database(state.database)
-    serving = asyncio.Event()
-    try:
-        front = await open_front(config, state, database, url, SystemClock(), readiness)
-        app = application(front.answer, longest_body=LONGEST_BODY)
-        web = asyncio.create_task(serve(app, listener, stop, serving), name="plane.web")
-        agent = AgentChild(config, state, url)
-        await serving.wait()
+    stop, clock, database = stop_on_signals(), SystemClock(), Database(state.database)
+    with (
+        closing(bind_tcp(config.listen_host, config.listen_port, flag="--listen")) as plane,
+        closing(bind_tcp(config.imds_host, config.imds_port, flag="--imds-listen")) as imds,
+    ):
+        urls, readiness, serving = Urls(own_url(plane), own_url(imds)), Readiness(), asyncio.Event()
         try:
-            agent_url = await agent.start()
-            running = Running(os.getpid(), url, agent_url, str(config.region), str(config.account), __version__)
-            state.announce(running)
-            readiness.ready = True
-            announce(running)
-            return await _until_stopped(stop, web, agent)
+            opened = await open_plane(config, state, database, urls, clock, readiness)
+            app = application(opened.front.answer, longest_body=LONGEST_BODY)
+            web = asyncio.create_task(serve(app, plane, stop, serving), name="plane.web")
+            agent = AgentChild(config, state, urls.plane)
+            await serving.wait()
+            try:
+                async with served(opened.imds.answer, imds, clock):
+                    running = _running(config, urls, await agent.start())
+                    state.announce(running)
+                    readiness.ready = True
+                    announce(running)
+                    return await until_stopped(stop, web, agent)
+            finally:
+                readiness.ready = False
+                state.withdraw()
+                stop.set()
+                await agent.stop()
+                await web
         finally:
-            readiness.ready = False
-            state.withdraw()
-            stop.set()
-            await agent.stop()
-            await web
-    finally:
-        listener.close()
-        await database.close()
+            await database.close()
 
 
-async def _until_stopped(stop: asyncio.Event, web: asyncio.Task[None], agent: AgentChild) -> int:
-    """Wait for the signal, or for what should not have ended; the agent's end is told to the operator."""
-    stopping = asyncio.create_task(stop.wait(), name="plane.stop")
-    ended = asyncio.create_task(agent.wait(), name="plane.agent")
-    await asyncio.wait({stopping, web, ended}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if stop.is_set():
-        ended.cancel()
-        return 0
-    return agent.report_end() if ended.done() else 1
+def _running(config: PlaneConfig, urls: Urls, agent_url: str) -> Running:
+    region, account = str(config.region), str(config.account)
+    return Running(os.getpid(), urls.plane, agent_url, urls.imds, region, account, __version__)

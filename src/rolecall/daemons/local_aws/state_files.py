@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from rolecall.core.secrets import Secret
@@ -25,6 +26,8 @@ CLEARED = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_DEFAULT_PROFILE",
+    "AWS_EC2_METADATA_DISABLED",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
     "AWS_USE_FIPS_ENDPOINT",
     "AWS_USE_DUALSTACK_ENDPOINT",
     "AWS_ENDPOINT_URL_EKS",
@@ -35,12 +38,20 @@ CLEARED = (
 Key = tuple[str, Secret]
 
 
-def write_state_files(state: StateDir, world: World, *, admin: Key, node: Key) -> None:
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """Where the plane and its metadata service are."""
+
+    plane: str
+    imds: str
+
+
+def write_state_files(state: StateDir, world: World, *, urls: Urls, admin: Key, node: Key) -> None:
     """Write the admin's files and the node's key, each readable by its owner only."""
     write_private(state.credentials, _credentials(PROFILE, admin))
     write_private(state.node_credentials, _credentials("default", node))
     write_private(state.aws_config, f"[profile {PROFILE}]\nregion = {world.region}\n".encode())
-    write_private(state.env, shell_script(state, url=world.url, region=world.region).encode())
+    write_private(state.env, shell_script(state, urls, region=world.region).encode())
 
 
 def write_clusters(state: StateDir, clusters: Mapping[str, str]) -> None:
@@ -58,14 +69,14 @@ def no_proxy(environment: Mapping[str, str]) -> str:
     return "*" if "*" in named else ",".join(named)
 
 
-def shell_script(state: StateDir, *, url: str, region: str) -> str:
+def shell_script(state: StateDir, urls: Urls, *, region: str) -> str:
     """Return what a POSIX shell evaluates to use the plane, as often as it likes. Its own NO_PROXY is kept.
 
     Where its PATH does not lead to the programs that were installed beside this one (rolecall, and aws in a
     checkout), it does after; the shell's own come first.
     """
     programs = shlex.quote(str(Path(sys.executable).parent))
-    variables = shell_environment(state, url=url, region=region)
+    variables = shell_environment(state, urls, region=region)
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
     return f"""{exports}unset {" ".join(CLEARED)}
 case ",${{NO_PROXY-}},${{no_proxy-}}," in *',*,'*) NO_PROXY='*' ;; esac
@@ -78,11 +89,12 @@ case ":$PATH:" in *:{programs}:*) ;; *) export PATH="$PATH":{programs} ;; esac
 """
 
 
-def shell_environment(state: StateDir, *, url: str, region: str) -> dict[str, str]:
+def shell_environment(state: StateDir, urls: Urls, *, region: str) -> dict[str, str]:
     """Return the variables that make AWS clients use the plane, as its admin; `no_proxy` is another matter."""
     return {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ENDPOINT_URL_STS": url,
+        "AWS_ENDPOINT_URL": urls.plane,
+        "AWS_ENDPOINT_URL_STS": urls.plane,
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": urls.imds,
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
         "AWS_CONFIG_FILE": str(state.aws_config),

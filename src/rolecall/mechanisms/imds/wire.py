@@ -71,7 +71,7 @@ def credential_members(issued: Issued, updated: float) -> Mapping[str, str]:
     }
 
 
-def document(members: Mapping[str, str]) -> Reply:
+def document(members: Mapping[str, str | None]) -> Reply:
     """Return a JSON document as the service prints it: one member a line, a space on both sides of the colon."""
     body = json.dumps(members, indent=2, separators=(",", " : "), ensure_ascii=True)
     return Reply(200, body.encode(), _UNSTORED)

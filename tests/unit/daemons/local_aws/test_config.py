@@ -19,6 +19,7 @@ def config(**settings: Any) -> PlaneConfig:
     """Return the defaults of ``rolecall dev`` with other settings."""
     usual: dict[str, Any] = {
         "listen_host": "127.0.0.1", "listen_port": 4500, "agent_host": "127.0.0.1", "agent_port": 4501,
+        "imds_host": "127.0.0.1", "imds_port": 4502,
         "state_dir": Path("/nonexistent"), "account": AccountId("123456789012"), "region": Region("us-west-2"),
     }  # fmt: skip
     return PlaneConfig(**(usual | settings))

@@ -15,16 +15,18 @@ from botocore.configloader import load_config, raw_config_parse
 from rolecall.core.names import AccountId, Partition, Region
 from rolecall.core.secrets import Secret
 from rolecall.daemons.local_aws.operations import World
-from rolecall.daemons.local_aws.state_files import NO_PROXY, write_clusters, write_state_files
+from rolecall.daemons.local_aws.state_files import NO_PROXY, Urls, write_clusters, write_state_files
 from rolecall.edges.state_dir import StateDir
 
 URL = "http://127.0.0.1:4500"
+IMDS = "http://127.0.0.1:4502"
 # What AWS's SDKs and Tools Reference Guide, and botocore's configprovider, put before a profile or our endpoint.
 HOSTILE = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN",
     "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_ENDPOINT_URL_IAM", "AWS_ENDPOINT_URL_EKS", "AWS_ENDPOINT_URL_EKS_AUTH", "AWS_USE_FIPS_ENDPOINT",
-    "AWS_USE_DUALSTACK_ENDPOINT", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_USE_DUALSTACK_ENDPOINT", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_EC2_METADATA_DISABLED",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
 )  # fmt: skip
 SHELLS = [name for name in ("dash", "bash", "zsh") if shutil.which(name)]
 
@@ -35,9 +37,8 @@ def state(tmp_path: Path) -> StateDir:
     made = StateDir(tmp_path / 'it\'s $(a) "dir" `here`')
     made.prepare()
     world = World(AccountId("123456789012"), Partition("aws"), Region("us-west-2"), URL, None, None, 2048)
-    write_state_files(
-        made, world, admin=("AKIAADMIN", Secret("admin/secret+")), node=("AKIANODE", Secret("node/secret+"))
-    )
+    admin, node = ("AKIAADMIN", Secret("admin/secret+")), ("AKIANODE", Secret("node/secret+"))
+    write_state_files(made, world, urls=Urls(URL, IMDS), admin=admin, node=node)
     return made
 
 
@@ -60,6 +61,7 @@ def test_a_shell_that_sources_the_file_is_the_admin(state: StateDir, shell: str)
     assert {name: value for name, value in found.items() if name.startswith("AWS_")} == {
         "AWS_ENDPOINT_URL": URL,
         "AWS_ENDPOINT_URL_STS": URL,
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": IMDS,
         "AWS_REGION": "us-west-2",
         "AWS_DEFAULT_REGION": "us-west-2",
         "AWS_CONFIG_FILE": str(state.root / "config"),

@@ -11,6 +11,7 @@ import msgspec
 from rolecall.core.credentials import Credentials
 from rolecall.core.names import RoleArn
 from rolecall.core.session import SessionSpec
+from rolecall.core.source import Issued
 from rolecall.daemons.local_aws import ids
 from rolecall.daemons.local_aws.iam.records import Role
 from rolecall.daemons.local_aws.operations import World
@@ -39,6 +40,10 @@ class Minted:
     def assumed_role_id(self) -> str:
         """``AROA…:session-name``."""
         return f"{self.role_id}:{self.session_name}"
+
+    def issued(self) -> Issued:
+        """Return it as the product's own doors hand it on."""
+        return Issued(self.credentials, self.arn, self.assumed_role_id)
 
     def answer(self) -> dict[str, object]:
         """Return ``Credentials`` and ``AssumedRoleUser`` as STS's output shapes have them."""
