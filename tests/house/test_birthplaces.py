@@ -13,8 +13,10 @@ BIRTHPLACES = {
     "VerifiedClaims": ("rolecall/core/tokens/verify.py",),
     # A generation's rules were asked.
     "Grant": ("rolecall/mechanisms/*/decide.py",),
-    # They came out of an answer of STS, EKS Auth or IMDS, or out of our own STS. Fakes issue fake ones.
+    # They came out of an answer of STS, EKS Auth or IMDS, or out of our own STS; an agent reads back what the one
+    # before it was answered. Fakes issue fake ones.
     "Credentials": (
+        "rolecall/daemons/agent/warm/wire.py",
         "rolecall/mechanisms/*/wire.py",
         "rolecall/edges/aws/**",
         "rolecall/daemons/local_aws/sts/**",

@@ -14,6 +14,7 @@ HOME = "rolecall/core/secrets.py"
 # Where a secret is revealed, and what for.
 REVEALS = {
     "rolecall/daemons/agent/hot_path.py": "an answer that is kept shares the session token with its credentials",
+    "rolecall/daemons/agent/warm/wire.py": "the warm-restart file: memory of the same node, for the next agent",
     "rolecall/daemons/local_aws/iam/records.py": "the plane's database holds its users' keys, for checking SigV4",
     "rolecall/daemons/local_aws/iam/users.py": "CreateAccessKey's answer shows the new key, once",
     "rolecall/daemons/local_aws/state_files.py": "the credentials files of admin and node, mode 0600",

@@ -13,10 +13,12 @@ also ends after the life that it had when it came, and all waiting is measured i
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from typing import Protocol
 
 from rolecall.core.freshness import milestones
 from rolecall.core.source import Ask, Issued, Source
-from rolecall.edges.cache_entry import Census, Entries, Entry, Held, census, held, outlives
+from rolecall.edges.cache_entry import Census, Entries, Entry, Held, Kept, census, held, kept, outlives
 from rolecall.edges.cache_rules import CacheCounters, CacheRules
 from rolecall.edges.clock import Clock
 from rolecall.edges.flights import Flights, Key, Outcome, code_of, key_of
@@ -33,6 +35,18 @@ Gone = Callable[[Key], None]
 """Told of each key under which nothing is held any more. It must not raise."""
 
 
+class Recall(Protocol):
+    """Has what an earlier cache held, which may be handed out again."""
+
+    def take(self, token: bytes, ask: Ask) -> Kept | None:
+        """Return what is kept for the token of this digest, once, if it may be handed out."""
+        ...
+
+    def forget(self, association_ids: Collection[str] | None = None) -> None:
+        """Forget what was issued by these associations, or all of it."""
+        ...
+
+
 def _never(_ask: Ask) -> float | None:
     return None
 
@@ -42,8 +56,9 @@ class CredentialCache:
 
     `token_ends` reads, without believing it, when the token of an ask is over: an entry is dropped then.
     `per_source` limits how many questions one peer may send upstream; cached answers are not limited.
-    `told` hears of every outcome of an upstream call; `gone`, which may be set, of every entry that ends. Raises
-    what `Flights.ask` raises.
+    `told` hears of every outcome of an upstream call; `gone`, which may be set, of every entry that ends. `recall`,
+    which may be set, is asked before upstream is. `changes` grows with each change of what is held. Raises what
+    `Flights.ask` raises.
     """
 
     def __init__(
@@ -83,6 +98,8 @@ class CredentialCache:
         self._all_revoked = float("-inf")
         self._forgotten: dict[Key, float] = {}
         self.gone: Gone | None = None
+        self.recall: Recall | None = None
+        self.changes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -122,6 +139,9 @@ class CredentialCache:
         if issued is not None:
             return issued
         self.counters.misses += 1
+        issued = self._recalled(ask)
+        if issued is not None:
+            return issued
         return await self._flights.ask(key_of(ask), ask)
 
     def revoke(self, association_ids: Collection[str]) -> int:
@@ -135,6 +155,8 @@ class CredentialCache:
         gone = [key for key, entry in self._entries.items() if entry.issued.association_id in association_ids]
         for key in gone:
             self._entries.drop(key)
+        if self.recall is not None:
+            self.recall.forget(association_ids)
         return len(gone)
 
     def forget(self, keys: Collection[Key]) -> int:
@@ -152,6 +174,8 @@ class CredentialCache:
         self._all_revoked = self._clock.monotonic()
         held = len(self._entries)
         self._entries.drop_all()
+        if self.recall is not None:
+            self.recall.forget()
         return held
 
     def fault(self) -> str:
@@ -168,6 +192,13 @@ class CredentialCache:
         for entry in self._entries.values():
             if not entry.is_over(now, monotonic):
                 yield held(entry, self._renewer.plan_of(entry), now, monotonic)
+
+    def kept(self) -> Iterator[Kept]:
+        """Yield every entry that a token alone asks for, for a later cache; the one used last comes last."""
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        for entry in self._entries.values():
+            if entry.key == (entry.key[0], None, None, "") and not entry.is_over(now, monotonic):
+                yield kept(entry, now, monotonic)
 
     @property
     def failures(self) -> int:
@@ -190,6 +221,7 @@ class CredentialCache:
     # --- holding ---------------------------------------------------------------------------------------
 
     def _entry_gone(self, key: Key) -> None:
+        self.changes += 1
         if self.gone is not None:
             self.gone(key)
 
@@ -229,17 +261,39 @@ class CredentialCache:
         if kept is not None:  # it becomes no younger: neither its end moves, nor its age begins again
             entry.ends_at, entry.over_at, entry.came_at = kept.ends_at, kept.over_at, kept.came_at
         entry.used, entry.hits = renewed is None, 0 if renewed is None else renewed.hits
-        self._entries[key] = entry
+        self._put(entry, monotonic + times.renew_at - now)
+
+    def _put(self, entry: Entry, renew_at: float) -> None:
+        self._entries[entry.key] = entry
+        self.changes += 1
         while len(self._entries) > self.rules.size:
             self._entries.drop_oldest()
             self.counters.evictions += 1
-        self._renewer.plan(entry, monotonic + times.renew_at - now)
+        self._renewer.plan(entry, renew_at)
+
+    def _recalled(self, ask: Ask) -> Issued | None:
+        """Hold, and return, what an earlier cache held for this ask; upstream is to confirm it as soon as it can."""
+        key = key_of(ask)
+        if self.recall is None or self.rules.size <= 0 or key != (key[0], None, None, "") or not key[0]:
+            return None
+        found = self.recall.take(key[0], ask)
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        if found is None or now >= found.ends_at:
+            return None
+        times = milestones(now, found.issued.credentials.expires_at, self.rules.freshness, self._dice())
+        ends_at = min(found.ends_at, times.dead_at)
+        entry = Entry(key, ask, found.issued, replace(times, renew_at=now), ends_at, monotonic + ends_at - now)
+        entry.came_at = monotonic
+        self.counters.recalled += 1
+        self._put(entry, monotonic)
+        return found.issued
 
     def _drop_or_keep(self, key: Key, entry: Entry, error: Exception) -> bool:
         """A renewal failed: the entry stays unless upstream said that it must not be served. Return if dropped."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
         count(self.counters.renew_failures, code_of(error))
         entry.last_error = code_of(error)
+        self.changes += 1
         if is_ambiguous(error):  # the first one counts: later ones cannot move the end further away
             entry.over_at = min(entry.over_at, monotonic + self.rules.denied_grace)
         if is_definitive(error) or entry.is_over(now, monotonic):

@@ -97,6 +97,15 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """An entry that outlives its cache: the SHA-256 of its token, what was issued, and its end in wall-clock time."""
+
+    token: bytes
+    issued: Issued
+    ends_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Census:
     """All entries in a few numbers. The times are seconds, and None where there is no such entry.
 
@@ -126,6 +135,11 @@ def held(entry: Entry, renewal: Renewal, now: float, monotonic: float) -> Held:
         last_error=entry.last_error,
         hits=entry.hits,
     )
+
+
+def kept(entry: Entry, now: float, monotonic: float) -> Kept:
+    """Return an entry for the cache after this one; it ends no later there."""
+    return Kept(entry.key[0], entry.issued, now + _ends_in(entry, now, monotonic))
 
 
 def census(entries: Iterable[Entry], now: float, monotonic: float) -> Census:

@@ -36,6 +36,7 @@ class CacheCounters(FlightCounters):
     misses: int = 0
     renewals: int = 0
     evictions: int = 0
+    recalled: int = 0
     renewer_crashes: int = 0
     renew_failures: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)

@@ -25,7 +25,8 @@ class RevocationWatch:
     """Asks again and again, and has the cache forget.
 
     `clusters` says which clusters are served now. A server that cannot be asked is asked again: what is held is
-    kept meanwhile (an outage must not cost a pod its credentials), and forgotten once it can be asked.
+    kept meanwhile (an outage must not cost a pod its credentials), and forgotten once it can be asked. `unanswered`
+    says that it was asked, and that no answer has come yet, or never will.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class RevocationWatch:
         self._clusters, self._clock, self._log = clusters, clock, log
         self._seen: dict[ClusterName, int] = {}
         self._failing = False
+        self.unanswered = False
 
     async def run(self) -> None:
         """Ask until cancelled, or until the server says that it has no such list."""
@@ -45,11 +47,13 @@ class RevocationWatch:
                 self._failing = False
             except NotOffered as fault:
                 self._log.info("agent.revocations_not_offered", why=fault.message)
+                self.unanswered = True
                 return
             except RolecallError as fault:
                 if not self._failing:
                     self._log.warning("agent.revocations_unknown", why=fault.message)
                 self._failing = True
+                self.unanswered = not self._seen
             except Exception as error:  # noqa: BLE001 - a defect here must not end the watch in silence
                 self._log.crash("agent.revocations_crashed", error)
             await self._clock.sleep(EVERY)
@@ -58,6 +62,7 @@ class RevocationWatch:
         after = self._seen.get(cluster, -1)
         revoked = await self._ask(cluster, after)
         self._seen[cluster] = revoked.seq
+        self.unanswered = False
         if after < 0 or not revoked.whole:  # what was issued before the first answer may be over already
             if not len(self._cache):
                 return
