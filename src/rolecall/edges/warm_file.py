@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -38,6 +39,7 @@ class WarmFile:
         self.path = path
         self._mounts = mounts
         self._half = f".{path.name}.half"
+        self._writing = threading.Lock()
         try:
             with suppress(FileExistsError):
                 path.parent.mkdir(mode=0o700)
@@ -47,8 +49,11 @@ class WarmFile:
             raise Misconfigured(f"{path.parent}: {fault.strerror}", hint=_HINT) from None
 
     def write(self, parts: Iterable[bytes]) -> None:
-        """Replace the file by these parts, in one step; raises `Unusable` or `OSError` and leaves it as it was."""
-        with self._directory() as directory:
+        """Replace the file by these parts, in one step; raises `Unusable` or `OSError` and leaves it as it was.
+
+        Threads take turns: they write to the same half.
+        """
+        with self._writing, self._directory() as directory:
             with suppress(FileNotFoundError):
                 os.unlink(self._half, dir_fd=directory)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS

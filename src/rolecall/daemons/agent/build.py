@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rolecall.core.exchange import Reply, Request
 from rolecall.core.freshness import FreshnessRules
@@ -29,6 +30,9 @@ from rolecall.edges.telemetry import Log
 from rolecall.edges.tls import ClientTls
 from rolecall.mechanisms.pod_identity import door
 
+if TYPE_CHECKING:
+    from rolecall.daemons.agent.warm.restart import WarmRestart
+
 
 @dataclass(slots=True)
 class Agent:
@@ -44,6 +48,7 @@ class Agent:
     watch: RevocationWatch | None = None
     watching: asyncio.Task[None] | None = None
     source_check: SourceCheck | None = None
+    warm: WarmRestart | None = None
 
     def start(self) -> None:
         """Begin the work in the background. Call it once, inside the running loop."""
@@ -51,12 +56,14 @@ class Agent:
         self.proof.start()
         if self.source_check is not None:
             self.source_check.start()
+        if self.warm is not None:
+            self.warm.start()
         if self.watch is not None:
             self.watching = asyncio.create_task(self.watch.run(), name="agent.revocations")
 
     def faults(self) -> list[str]:
         """Return what a restart may mend: background work that does not go on. Nothing where all is well."""
-        found = [self.cache.fault()]
+        found = [self.cache.fault(), "" if self.source_check is None else self.source_check.fault()]
         if self.watching is not None and self.watching.done() and not self.watching.cancelled():
             found += ["the watch for revocations has ended"] if self.watching.exception() else []
         return [fault for fault in found if fault]
@@ -68,13 +75,15 @@ class Agent:
             await asyncio.gather(self.watching, return_exceptions=True)
         if self.source_check is not None:
             await self.source_check.close()
+        if self.warm is not None:
+            await self.warm.close()
         await self.cache.close()
         await self.proof.close()
         self.http.close()
 
 
 def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
-    """Return the agent's parts, wired; nothing is opened yet. Raises `Misconfigured`."""
+    """Return the agent's parts, wired; no socket is opened yet. Raises `Misconfigured`."""
     tls = ClientTls(config.upstream_tls, log=log)
     http = http_client(config, tls)
     audit, calls = Audit(clock, log), Calls()
@@ -100,7 +109,24 @@ def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
     hot = HotPath(cache, door.render, clock=clock, hit=corridor.hit, most=2 * cache.rules.size)
     corridor.learn = hot.learn if check is None else check.learning(hot.learn)
     watch = _watch(config, revocations(config, http, known), cache, clock, log)
-    return Agent(audit, calls, corridor, cache, http, hot, known, watch, source_check=check)
+    warm = _warm(config, cache, check, watch, clock, log)
+    return Agent(audit, calls, corridor, cache, http, hot, known, watch, source_check=check, warm=warm)
+
+
+def _warm(
+    config: AgentConfig,
+    cache: CredentialCache,
+    check: SourceCheck | None,
+    watch: RevocationWatch | None,
+    clock: Clock,
+    log: Log,
+) -> WarmRestart | None:
+    """Return what keeps the cache for the next agent. Nothing is handed out that our own server could take back."""
+    if config.warm_file is None or check is None:
+        return None
+    from rolecall.daemons.agent.warm.restart import warm_restart  # here: it costs memory that others need not pay
+
+    return warm_restart(config, cache, check.lives, lambda: watch is None or watch.unanswered, clock, log)
 
 
 def _watch(

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rolecall.core.names import ClusterName, Region
 from rolecall.daemons.environment import Parser, port, seconds, switch, verbosity_word
@@ -63,6 +64,7 @@ class AgentConfig:
     ignored: tuple[str, ...] = ()
     source_check: str = "off"
     kubeconfig: Path | None = None
+    warm_file: Path | None = None
 
     def allowed_hosts(self) -> frozenset[str]:
         """Return the Host values that the door answers to: where it is bound."""
@@ -103,7 +105,6 @@ def read_config(
     region, cluster = _place(flags, env, find_region if signs else None, needed=signs)
     config = AgentConfig(
         cluster=cluster,
-        clusters_file=Path(flags.clusters_file) if flags.clusters_file else None,
         node=flags.node_name or env.get("NODE_NAME") or None,
         endpoint=endpoint,
         region=region,
@@ -117,17 +118,22 @@ def read_config(
         service_qps=flags.max_service_qps if flags.max_service_qps > 0 else 3,
         verbosity=verbosity_word(flags.verbosity),
         log_format=flags.log_format,
-        admin_socket=Path(flags.admin_socket) if flags.admin_socket else None,
         exit_with_stdin=flags.exit_with_stdin,
         environment=env,
         ca_file=ca_file,
         token_file=token_file,
         upstream_tls=tls,
         source_check=flags.source_check,
-        kubeconfig=Path(flags.kubeconfig) if flags.kubeconfig else None,
+        **_files(flags),
         ignored=tuple(flag for flag in IGNORED if getattr(flags, flag.strip("-").replace("-", "_"))),
     )
     return _checked(config)
+
+
+def _files(flags: argparse.Namespace) -> dict[str, Any]:
+    """Return the files that are only named here; None for those that are not."""
+    names = ("clusters_file", "admin_socket", "kubeconfig", "warm_file")
+    return {name: Path(value) if (value := getattr(flags, name)) else None for name in names}
 
 
 def _checked_cluster(flags: argparse.Namespace) -> argparse.Namespace:
@@ -189,6 +195,11 @@ def _checked(config: AgentConfig) -> AgentConfig:
         raise Misconfigured(
             f"--source-check {config.source_check} needs to know which node this is",
             hint="set --node-name, or NODE_NAME by the downward API (spec.nodeName)",
+        )
+    if config.warm_file is not None and config.source_check == "off":
+        raise Misconfigured(
+            "--warm-file needs to know which pods live",
+            hint="add --source-check warn or enforce, which watches the pods of this node",
         )
     can_renew = config.service_qps * config.renewal
     if config.renewal and can_renew < config.cache_size / 2:
@@ -312,6 +323,7 @@ def _add_upstream(parser: argparse.ArgumentParser) -> None:
     )
     add("--max-cache-size", metavar="N", type=_count, default=2000, help="credentials held at most (2000)")
     add("--max-service-qps", metavar="N", type=_rate, default=3, help="renewals started a second (3)")
+    add("--warm-file", metavar="FILE", help="keep what is held in this file on tmpfs, for the agent after this one")
     add("--endpoint", metavar="URL", default="", help="another EKS Auth, such as Rolecall's server")
     add("--upstream-token-file", metavar="FILE", help="show the endpoint this service-account token; sign nothing")
     add("--upstream-certificate", metavar="FILE", help="show the endpoint this client certificate; sign nothing")

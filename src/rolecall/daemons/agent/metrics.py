@@ -20,7 +20,7 @@ Samples = list[tuple[Labels, float]]
 def families(agent: Agent, listeners: Listeners) -> list[Metric]:
     """Return all metric families as they stand now."""
     door = [*_door(agent, listeners), *_connections(listeners)]
-    return [*door, *_cache(agent), *_upstream(agent), *_process(agent), *_of_awss_agent(agent)]
+    return [*door, *_cache(agent), *_pods(agent), *_upstream(agent), *_process(agent), *_of_awss_agent(agent)]
 
 
 def _one(value: float | None) -> Samples:
@@ -104,6 +104,36 @@ def _cache(agent: Agent) -> list[Metric]:
         Metric(
             "rolecall_agent_renewer_crashes_total", "counter", "Defects in the renewer.", _one(counted.renewer_crashes)
         ),
+    ]
+
+
+def _pods(agent: Agent) -> list[Metric]:
+    """Return what is known of this node's pods, and of what the agent before held for them; nothing without a watch."""
+    check, warm = agent.source_check, agent.warm
+    if check is None:
+        return []
+    found = [
+        Metric("rolecall_agent_pods", "gauge", "Pods of this node that are known.", _one(len(check.pods))),
+        Metric(
+            "rolecall_agent_pods_streaming", "gauge", "1 while changes of them arrive, else 0.", _one(check.streaming)
+        ),
+        Metric(
+            "rolecall_agent_source_check_total",
+            "counter",
+            "Tokens that did not come from their own pod, by what was found.",
+            _by("reason", check.found),
+        ),
+    ]
+    if warm is None:
+        return found
+    recalled = agent.cache.counters.recalled
+    return [
+        *found,
+        Metric(
+            "rolecall_agent_warm_entries", "gauge", "Credentials of the agent before, not asked for.", _one(len(warm))
+        ),
+        Metric("rolecall_agent_warm_recalled_total", "counter", "Of these, handed out.", _one(recalled)),
+        Metric("rolecall_agent_warm_writings_total", "counter", "Writings of the file.", _by("result", warm.writings)),
     ]
 
 

@@ -1,8 +1,8 @@
 """/healthz, /readyz and /metrics, out of what the process knows of itself, never through the door.
 
 Healthy is an agent whose loop answers and whose background work goes on: if not, restarting it may help. Ready is
-one whose door is open. Neither depends on EKS Auth or on any network: a restart mends no upstream, and what is
-cached is served meanwhile.
+one whose door is open, and that knows its node's pods where it refuses all others. Neither depends on EKS Auth: a
+restart mends no upstream, and what is cached is served meanwhile.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Probes:
         doors = self._listeners
         faults = ["the agent is stopping"] if doors.stopping else []
         faults += [] if doors.addresses else ["the door is not open"]
+        unready = "" if self._agent.source_check is None else self._agent.source_check.unready()
+        faults += [unready] if unready else []
         return _json(not faults, "ready", {"faults": faults, "doors": doors.addresses, "not_bound": doors.not_bound})
 
 

@@ -64,6 +64,8 @@ class RevocationWatch:
         self._seen[cluster] = revoked.seq
         self.unanswered = False
         if after < 0 or not revoked.whole:  # what was issued before the first answer may be over already
+            if self._cache.recall is not None:
+                self._cache.recall.forget()
             if not len(self._cache):
                 return
             self._log.warning("agent.revoked", cluster=cluster, entries=self._cache.revoke_all(), everything=True)

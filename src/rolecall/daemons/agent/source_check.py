@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 PATIENCE = 0.5
 """Seconds that a pod is waited for whose event has not come yet, after it was asked for."""
 READ_WITHIN = 1.0
-_MOST_PODS, _MOST_KEYS = 4096, 16
+_MOST_PODS, _MOST_KEYS, _MOST_READ = 4096, 16, 256
+_LONGEST_NAME = 253
+PodName = tuple[str, str, str]
+"""Namespace, name and uid."""
 _POD_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _LATER = frozenset({"unknown-pod", "no-address-yet"})
 _WORDS = {
@@ -76,6 +79,7 @@ class SourceCheck:
         self.pods = Pods(self._forget)
         self.found: dict[str, int] = {}
         self._keys: OrderedDict[str, OrderedDict[Key, None]] = OrderedDict()
+        self._read_lately: dict[bytes, PodName] = {}
         self._reads = TokenBucket(rate=10, burst=50, clock=clock)
         self._lines = TokenBucket(rate=1, burst=20, clock=clock)
         self._watch: Watch[Pod, NodePod] | None = None
@@ -99,18 +103,39 @@ class SourceCheck:
         if self._client is not None:
             self._client.close()
 
+    @property
+    def streaming(self) -> bool:
+        """Whether changes of this node's pods are arriving now."""
+        return self._watch is not None and self._watch.streaming
+
+    def lives(self, uid: str) -> bool:
+        """Whether the pod runs on this node as far as the API server says now; False while it cannot be asked."""
+        pod = self.pods.get(uid)
+        return pod is not None and not pod.ended and not (self._watch is not None and self._watch.failing)
+
+    def fault(self) -> str:
+        """Return what a restart may mend; an empty text where all is well."""
+        ended = self._task is not None and self._task.done() and not self._task.cancelled()
+        return "the watch of this node's pods has ended" if ended else ""
+
+    def unready(self) -> str:
+        """Return why every pod would be refused; an empty text where that is not so."""
+        if self._watch is None or not self._enforce or self._watch.listed.is_set():
+            return ""
+        return f"this node's pods are not known yet{': ' if self._watch.failing else ''}{self._watch.failing}"
+
     def learning(self, learn: Learn) -> Learn:
         """Return what learns of requests that passed; one that was only warned of is to be seen each time."""
 
         def learn_if_well(request: Request, ask: Ask, issued: Issued) -> None:
-            if not self.judge(_pod_of(ask)[2], ask.peer):
+            if not self.judge(self._pod_of(ask)[2], ask.peer):
                 learn(request, ask, issued)
 
         return learn_if_well
 
     def held(self, ask: Ask) -> Issued | None:
         """Return what the cache holds for whoever may have it at once; all others have to be looked at."""
-        uid = _pod_of(ask)[2]
+        uid = self._pod_of(ask)[2]
         if self.judge(uid, ask.peer):
             return None
         self._note(uid, ask)
@@ -119,7 +144,7 @@ class SourceCheck:
     async def __call__(self, ask: Ask) -> Issued:
         """Return credentials; raises `ServiceError` 403 for an address that is not the pod's, 503 for one that is not
         known in time, and whatever the cache raises."""
-        namespace, name, uid = _pod_of(ask)
+        namespace, name, uid = self._pod_of(ask)
         word = self.judge(uid, ask.peer)
         if word in _LATER:
             word = await self._look(namespace, name, uid, ask.peer)
@@ -148,6 +173,16 @@ class SourceCheck:
             return "not-your-address"
         return "no-address-yet"
 
+    def _pod_of(self, ask: Ask) -> PodName:
+        """Return the pod that a token names, unbelieved. A request is looked at up to three times, its token once."""
+        digest = b"" if ask.token is None else ask.token.digest()
+        found = self._read_lately.get(digest)
+        if found is None:
+            if len(self._read_lately) >= _MOST_READ:
+                self._read_lately.clear()
+            found = self._read_lately[digest] = _pod_of(ask)
+        return found
+
     def _is_nodes(self, address: str) -> bool:
         """Whether it is the node's: what is in the node's own network asks from the door's own address, for one."""
         return address in self._own or self.pods.is_nodes(address) or is_loopback(address)
@@ -173,7 +208,7 @@ class SourceCheck:
         self.found[word] = self.found.get(word, 0) + 1
         if not self._enforce:
             if self._lines.take():
-                where = {"unverified_namespace": namespace[:253], "unverified_pod": name[:253]}
+                where = {"unverified_namespace": namespace, "unverified_pod": name}
                 self._log.warning("agent.source_check", peer=ask.peer, reason=word, why=_WORDS[word], **where)
             return
         late = word in _LATER
@@ -234,13 +269,13 @@ def source_check(config: AgentConfig, cache: CredentialCache, clock: Clock, log:
     return check
 
 
-def _pod_of(ask: Ask) -> tuple[str, str, str]:
-    """Return namespace, name and uid of the pod that a token names, unbelieved; empty where it names none."""
+def _pod_of(ask: Ask) -> PodName:
+    """Return the pod that a token names, unbelieved; empty texts where it names none."""
     claims = door.payload_of(ask).get("kubernetes.io")
     if not isinstance(claims, dict) or not isinstance(pod := claims.get("pod"), dict):
         return "", "", ""
     texts = (claims.get("namespace"), pod.get("name"), pod.get("uid"))
-    namespace, name, uid = (text if isinstance(text, str) else "" for text in texts)
+    namespace, name, uid = (text if isinstance(text, str) and len(text) <= _LONGEST_NAME else "" for text in texts)
     return namespace, name, uid
 
 

@@ -159,3 +159,39 @@ def test_a_server_without_such_a_list_is_left_alone() -> None:
         return world
 
     assert len(asyncio.run(run()).asked) == 1
+
+
+def test_unanswered_is_a_server_that_was_asked_in_vain() -> None:
+    """Not one that has not been asked yet, nor one that has answered once; its first answer also ends what waits."""
+
+    async def run() -> None:
+        world = World()
+        recall = world.cache.recall = Waiting()
+        task = asyncio.create_task(world.watch.run())
+        assert not world.watch.unanswered
+        world.failure = Upstream("no route")
+        await world.clock.advance(0)
+        assert (world.watch.unanswered, recall.forgotten) == (True, 0)
+        world.failure = None
+        await world.clock.advance(EVERY)
+        assert (world.watch.unanswered, recall.forgotten) == (False, 1)
+        world.failure = Upstream("no route")
+        await world.clock.advance(EVERY)
+        assert not world.watch.unanswered
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+class Waiting:
+    """What an agent before held, as far as forgetting goes."""
+
+    forgotten = 0
+
+    def take(self, _token: bytes, _ask: Ask) -> None:
+        """Hand out nothing."""
+
+    def forget(self, _association_ids: object = None) -> None:
+        """Count it."""
+        self.forgotten += 1

@@ -12,17 +12,19 @@ from collections.abc import Callable, Collection
 from itertools import islice
 
 from rolecall.core.source import Ask
+from rolecall.daemons.agent.config import AgentConfig
 from rolecall.daemons.agent.warm.wire import NotReadable, Reader, decode, encode
 from rolecall.edges.cache import CredentialCache
 from rolecall.edges.cache_entry import Kept
 from rolecall.edges.clock import Clock
+from rolecall.edges.metrics import count
 from rolecall.edges.telemetry import Log
 from rolecall.edges.warm_file import Unusable, WarmFile
 from rolecall.errors import RolecallError
 from rolecall.mechanisms.pod_identity import door
 
-EVERY = 15.0
-"""Seconds between two writings at least; nothing is written where nothing has changed."""
+EVERY = 5.0
+"""Seconds between two writings at least, which is what a kill can cost. What has not changed is not written again."""
 
 Lives = Callable[[str], bool]
 """Whether the pod of this UID is known to run on this node now: False where nobody knows."""
@@ -31,7 +33,8 @@ Lives = Callable[[str], bool]
 class WarmRestart:
     """What the agent before held, until it is asked for, and the writing of what this one holds.
 
-    `may` says whether anything may be handed out now, besides `lives`. `keep_in` the cache is done by `load`.
+    `may` says whether anything may be handed out now, besides `lives`. `load` has the cache ask for it. `writings`
+    counts by how they ended.
     """
 
     def __init__(
@@ -51,6 +54,8 @@ class WarmRestart:
         self._waiting: dict[bytes, Kept] = {}
         self._written = -1
         self._failing = False
+        self._task: asyncio.Task[None] | None = None
+        self.writings: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -83,18 +88,35 @@ class WarmRestart:
         return kept
 
     def forget(self, association_ids: Collection[str] | None = None) -> None:
-        """Forget what was issued by these associations, or all of it."""
+        """Forget what was issued by these associations, or all of it; in the file with the next writing."""
+        self._written = -1
         self._waiting = {
             token: kept
             for token, kept in self._waiting.items()
             if association_ids is not None and kept.issued.association_id not in association_ids
         }
 
-    async def run(self) -> None:
-        """Write again and again, until cancelled."""
+    def start(self) -> None:
+        """Begin to write again and again: who is killed tells nobody."""
+        self._task = asyncio.create_task(self._run(), name="agent.warm")
+
+    async def close(self) -> None:
+        """Write the last time."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._save_or_say()
+
+    async def _run(self) -> None:
         while True:
             await self._clock.sleep(EVERY)
+            await self._save_or_say()
+
+    async def _save_or_say(self) -> None:
+        try:
             await self.save()
+        except Exception as error:  # noqa: BLE001 - a defect here must end neither the writing nor the agent's close
+            self._log.crash("warm.crashed", error)
 
     async def save(self) -> None:
         """Write what is held now, in a thread, where it is not what was written last. What fails is logged."""
@@ -110,7 +132,9 @@ class WarmRestart:
         try:
             await asyncio.to_thread(self._file.write, parts)
             self._written, self._failing = changes, False
+            count(self.writings, "ok")
         except (Unusable, OSError, RolecallError) as fault:
+            count(self.writings, "failed")
             if not self._failing:
                 self._log.warning("warm.not_written", file=str(self._file.path), why=_why(fault))
             self._failing = True
@@ -120,6 +144,26 @@ class WarmRestart:
             self._file.remove()
         except (OSError, RolecallError) as fault:
             self._log.warning("warm.not_removed", file=str(self._file.path), why=_why(fault))
+
+
+def warm_restart(
+    config: AgentConfig, cache: CredentialCache, lives: Lives, may: Callable[[], bool], clock: Clock, log: Log
+) -> WarmRestart | None:
+    """Return what the settings ask for, with what is there loaded; None where it cannot be, which is logged.
+
+    A file that must not be used is a reason to go without, and none to leave the pods of a node without an agent.
+    """
+    assert config.warm_file is not None
+    try:
+        file = WarmFile(config.warm_file)
+    except RolecallError as fault:
+        log.warning("warm.off", file=str(config.warm_file), why=fault.message, hint=fault.hint)
+        return None
+    cluster = str(config.clusters_file) if config.cluster is None else str(config.cluster)
+    reader = Reader(cluster, str(config.region or ""), config.endpoint or "", config.node or "")
+    warm = WarmRestart(file, reader, cache, lives=lives, may=may, clock=clock, log=log)
+    warm.load()
+    return warm
 
 
 def _why(fault: Exception) -> str:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask
-from rolecall.daemons.agent.warm.restart import WarmRestart
+from rolecall.daemons.agent.warm.restart import EVERY, WarmRestart
 from rolecall.daemons.agent.warm.wire import NotReadable, Reader, decode, encode
 from rolecall.edges.cache import CredentialCache
 from rolecall.edges.cache_entry import Kept
@@ -144,6 +144,30 @@ def test_a_second_restart_has_what_nobody_asked_for_after_the_first(tmp_path: Pa
         assert {round(held.ends_in) for held in third.cache.survey()} == {3585}
 
     asyncio.run(scene())
+
+
+def test_it_is_written_while_the_agent_runs_and_what_is_revoked_is_not_kept(tmp_path: Path) -> None:
+    """Who is killed tells nobody; what our own server took back is no longer there for a third agent."""
+
+    async def scene() -> None:
+        agent = await restarted(tmp_path)
+        agent.warm.start()
+        agent.source.failure = None
+        await agent.session("c")
+        await agent.clock.advance(EVERY + 1.0)
+        killed = await written(agent, 3)
+        agent.cache.revoke_all()
+        await agent.clock.advance(EVERY + 1.0)
+        assert await written(agent, 0) != killed
+        await agent.warm.close()
+
+    async def written(agent: Agent, entries: int) -> bytes:
+        """Return the file once it has so many entries: it is written in a thread."""
+        while len(decode(READER, agent.file.read() or b"")) != entries:  # noqa: ASYNC110 - a thread sets no event
+            await asyncio.sleep(0.01)
+        return agent.file.read() or b""
+
+    asyncio.run(asyncio.wait_for(scene(), 20))
 
 
 def test_no_token_is_in_the_file_and_another_agents_is_removed(tmp_path: Path) -> None:
