@@ -31,6 +31,15 @@ whether a failure is to be remembered."""
 _STOPPING = "the agent is stopping"
 
 
+class NoAnswer(Upstream):
+    """The call took longer than it may."""
+
+    @property
+    def word(self) -> str:
+        """What a client of HTTP calls it."""
+        return "timeout"
+
+
 @dataclass(frozen=True, slots=True)
 class FlightRules:
     """The bounds of asking. Lengths are seconds.
@@ -199,7 +208,7 @@ class Flights:
         except asyncio.CancelledError:
             return Upstream(_STOPPING if self.closed else "the call to EKS Auth was given up")
         except TimeoutError:
-            return Upstream(f"EKS Auth gave no answer within {self.rules.seconds:g} seconds")
+            return NoAnswer(f"EKS Auth gave no answer within {self.rules.seconds:g} seconds")
         except RolecallError as error:
             return error
         except Exception as error:  # noqa: BLE001 - a defect must reach every waiter, and be logged once

@@ -11,7 +11,7 @@ import pytest
 from rolecall.core.names import ClusterName, RoleArn
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask, Issued
-from rolecall.edges.flights import FlightCounters, FlightRules, Flights, key_of
+from rolecall.edges.flights import FlightCounters, FlightRules, Flights, NoAnswer, key_of
 from rolecall.edges.limits import PerSource
 from rolecall.edges.telemetry import Log
 from rolecall.errors import Misconfigured, ServiceError, Upstream, UpstreamAnswered
@@ -73,7 +73,7 @@ def play(scene: Callable[[World], Awaitable[None]], world: World | None = None) 
         pytest.param(None, 2.5, Issued, id="success"),
         pytest.param(PASSING, 0.9, UpstreamAnswered, id="error"),
         pytest.param(ZeroDivisionError("a defect"), 0.9, ZeroDivisionError, id="crash"),
-        pytest.param(None, 1e9, Upstream, id="no answer"),
+        pytest.param(None, 1e9, NoAnswer, id="no answer"),
     ],
 )
 def test_fifty_callers_are_one_upstream_call(failure: Exception | None, delay: float, expected: type) -> None:

@@ -17,21 +17,38 @@ from rolecall.daemons.agent.hot_path import HotPath
 from rolecall.daemons.agent.revocations import RevocationWatch
 from rolecall.daemons.agent.routing import ClusterByIssuer, OnThisNode
 from rolecall.daemons.agent.source_check import SourceCheck, source_check
-from rolecall.daemons.agent.upstream import Calls, Proof, eks_auth, http_client, proof, revocations
+from rolecall.daemons.agent.upstream import (
+    ANSWER_WITHIN,
+    AT_ONCE,
+    OF_ONE,
+    WAITING_OF_ONE,
+    Calls,
+    Proof,
+    eks_auth,
+    http_client,
+    proof,
+    revocations,
+)
 from rolecall.daemons.serving import Corridor
 from rolecall.edges import entropy
 from rolecall.edges.aws.revocations import RevocationsClient
 from rolecall.edges.cache import CredentialCache
 from rolecall.edges.cache_rules import CacheRules
 from rolecall.edges.clock import Clock
+from rolecall.edges.flights import FlightRules
 from rolecall.edges.http_client import HttpClient
 from rolecall.edges.limits import PerSource
 from rolecall.edges.telemetry import Log
 from rolecall.edges.tls import ClientTls
+from rolecall.edges.turns import Turns
 from rolecall.mechanisms.pod_identity import door
 
 if TYPE_CHECKING:
     from rolecall.daemons.agent.warm.restart import WarmRestart
+
+
+_A_LITTLE = 0.25
+"""Seconds: a call that fails in time says why itself; one that waited for its turn first has no longer for it."""
 
 
 @dataclass(slots=True)
@@ -145,7 +162,9 @@ def _watch(
 
 
 def _upstream(config: AgentConfig, upstream: Source) -> Source:
-    """Return a source with what the agent sees by itself in front of it: the cluster, and another node's token."""
+    """Return a source with what the agent sees by itself in front of it: the cluster, another node's token, and whose
+    turn it is."""
+    upstream = Turns(upstream, most=AT_ONCE, of_one=OF_ONE, waiting_of_one=WAITING_OF_ONE)
     if config.clusters_file is not None:
         upstream = ClusterByIssuer(upstream, config.clusters_file)
     return upstream if config.node is None else OnThisNode(upstream, config.node)
@@ -156,6 +175,7 @@ def _cache(config: AgentConfig, upstream: Source, clock: Clock, log: Log, audit:
         size=config.cache_size if config.renewal else 0,
         service_qps=config.service_qps,
         freshness=FreshnessRules(renewal_ttl=config.renewal or 1.0),
+        flights=FlightRules(seconds=ANSWER_WITHIN + _A_LITTLE),
     )
     return CredentialCache(
         upstream,

@@ -26,11 +26,19 @@ ANSWER_WITHIN = 6.0
 ONE_CALL_WITHIN = 4.5
 """Seconds of one attempt: an upstream that takes three answers, late; one that is silent is asked a second time."""
 
-THREADS = 32
-"""Calls upstream at once; each costs a thread, made when it is first needed.
+AT_ONCE = 32
+"""Calls for pods at once; each costs a thread, made when it is first needed.
 
 A node that starts 110 pods has them all served within a second where a call takes 150 ms.
 """
+
+OF_ONE = 28
+"""Of these for one address: where a pod floods, there are places that it cannot take."""
+
+WAITING_OF_ONE = 256
+"""Questions of one address that may wait for their turn; four such floods are needed to fill what may wait in all."""
+
+_THREADS = AT_ONCE + 1  # one for the list of revocations
 
 
 @dataclass(slots=True)
@@ -77,7 +85,7 @@ class Proof:
 
 def http_client(config: AgentConfig, tls: ClientTls) -> HttpClient:
     """Return the client for calls upstream."""
-    return HttpClient(threads=THREADS, waiting=1000, proxies=config.environment, tls=tls)
+    return HttpClient(threads=_THREADS, waiting=1000, proxies=config.environment, tls=tls)
 
 
 def proof(config: AgentConfig, http: HttpClient, tls: ClientTls, clock: Clock, log: Log) -> Proof:

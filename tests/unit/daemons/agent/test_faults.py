@@ -139,13 +139,13 @@ class Node:
         self.agent = building.build(read_config(["serve", "-c", "demo", *flags], ENV), self.clock, Log())
         self._raw: dict[str, bytes] = {}
 
-    async def get(self, pod: str = "pod") -> tuple[int, str]:
+    async def get(self, pod: str = "pod", peer: str = "") -> tuple[int, str]:
         """Ask as a pod's SDK does, past the same two doors as its bytes would; return status and text."""
         if pod not in self._raw:
             token = jwt.encode({"jti": pod, "exp": self.clock.now() + 24 * HOUR}, "k" * 64, algorithm="HS256")
             head = f"GET /v1/credentials HTTP/1.1\r\nhost: 169.254.170.23\r\nauthorization: {token}\r\n\r\n"
             self._raw[pod] = head.encode()
-        raw, peer = self._raw[pod], f"10.0.0.{pod}"
+        raw, peer = self._raw[pod], peer or f"10.0.0.{pod}"
         known = self.agent.hot.answer(raw, peer)
         if known is not None:
             head, _, body = known[0].partition(b"\r\n\r\n")
@@ -312,6 +312,26 @@ def test_a_pod_with_credentials_keeps_them(play: Play, row: Row) -> None:
         node.upstream.script = None
         await node.clock.advance(MINUTE + 5.0)  # the longest pause of renewals
         assert await node.key() != "ASIA1", "upstream is well again, and there was a minute left"
+
+    play(scene)
+
+
+def test_a_flood_of_one_address_does_not_hold_up_its_neighbour(play: Play) -> None:
+    """250 unknown tokens of one address at once, and a new pod beside it; all of them wait for 6 seconds at most."""
+
+    async def scene(node: Node) -> None:
+        node.upstream.delay = 0.15
+        crowd = [asyncio.create_task(node.get(f"flood-{one}", "10.9.9.9")) for one in range(250)]
+        await node.clock.advance(0.05)
+        neighbour = asyncio.create_task(node.get())
+        await node.clock.advance(0.15)
+        assert (neighbour.done(), any(not one.done() for one in crowd)) == (True, True)
+        await node.clock.advance(2.0)
+        assert {one.result()[0] for one in crowd} == {200}
+        node.upstream.script = slow(1e6)
+        crowd = [asyncio.create_task(node.get(f"again-{one}", "10.9.9.9")) for one in range(100)]
+        await node.clock.advance(PATIENCE)
+        assert {(one.result()[0], "no" in one.result()[1]) for one in crowd} == {(500, True)}
 
     play(scene)
 
