@@ -42,6 +42,7 @@ def seconds(text: str) -> float:
 
 
 def port(text: str) -> int:
+    """Return a port, 0 included; raises what argparse shows with the flag's name."""
     if not text.isascii() or not text.isdecimal() or len(text) > 5 or int(text) > 65_535:
         raise argparse.ArgumentTypeError(f"{text[:80]!r} is not a port: use 0 to 65535")
     return int(text)

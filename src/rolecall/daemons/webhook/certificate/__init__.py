@@ -1,0 +1,1 @@
+"""The webhook's certificate: out of files, or made here and shared by all replicas."""

@@ -1,0 +1,1 @@
+"""Where the webhook knows from who has a role: stores that watches and files fill."""
