@@ -20,6 +20,7 @@ REVEALS = {
     "rolecall/daemons/local_aws/state_files.py": "the credentials files of admin and node, mode 0600",
     "rolecall/daemons/local_aws/sts/sessions.py": "STS' answer; and the database, for checking SigV4 later",
     "rolecall/daemons/server/eks_auth.py": "AWS' sentence about an expired token says when it expired",
+    "rolecall/daemons/webhook/certificate/wire.py": "the Secret that the replicas share holds the certificate's key",
     "rolecall/edges/aws/authentication.py": "the agent's own token, for Rolecall's server and nobody else",
     "rolecall/edges/aws/container.py": "the agent's own token for the one who issues it credentials",
     "rolecall/edges/aws/eks_auth.py": "withholds an upstream's error message that quotes the token",

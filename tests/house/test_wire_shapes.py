@@ -26,6 +26,7 @@ EXCEPTIONS: dict[str, tuple[str, str]] = {
     "rolecall/core/tokens/read.py": ("JSON, struct", "the forms of a token's claims: what an issuer signs"),
     "rolecall/daemons/agent/config.py": ("JSON", "the clusters file is a setting"),
     "rolecall/daemons/agent/probes.py": ("JSON", "how the agent is, for kubelets and people"),
+    "rolecall/daemons/webhook/probes.py": ("JSON", "how the webhook is, for kubelets and people"),
     "rolecall/daemons/local_aws/authenticate.py": ("JSON", COLUMN),
     "rolecall/daemons/local_aws/apiserver/accounts.py": ("JSON", COLUMN),
     "rolecall/daemons/local_aws/eks/addons.py": ("JSON", COLUMN),

@@ -24,6 +24,19 @@ def webhook() -> None:
     """Admission: what a pod is given so that it can ask for its role."""
 
 
+@webhook.command(
+    "serve",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def serve_(arguments: tuple[str, ...]) -> int:
+    """Answer the API server's reviews of new pods: `rolecall webhook serve --help`."""
+    from rolecall.daemons.webhook.main import main
+
+    return main(["serve", *arguments])
+
+
 @webhook.command("mutate")
 @click.option("-f", "--filename", "file", type=click.File("rb"), required=True, help="Pods, workloads; - is stdin.")
 @click.option("--service-account-file", type=click.File("rb"), help="Their service accounts, with annotations.")

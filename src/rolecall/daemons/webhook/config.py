@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rolecall.core.names import AccountId, Namespace, Partition, Region
+from rolecall.core.names import AccountId, ClusterName, Namespace, Partition, Region
 from rolecall.daemons.environment import seconds, verbosity_word
 from rolecall.daemons.webhook.flags import IGNORED, parser
 from rolecall.daemons.webhook.rules import Rules
+from rolecall.edges.aws.endpoints import is_aws
+from rolecall.edges.http_client import split_url
+from rolecall.edges.sockets import is_loopback
 from rolecall.errors import BadName, Misconfigured
 
 CERTIFICATE, KEY = Path("/etc/webhook/certs/tls.crt"), Path("/etc/webhook/certs/tls.key")
@@ -53,6 +58,17 @@ class TlsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Rolecall's server, whose associations are read: with a token out of a file, else signed for `region`."""
+
+    endpoint: str
+    cluster: ClusterName
+    region: Region | None
+    token_file: Path | None
+    ca_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class WebhookConfig:
     """Everything the webhook is told. Port 0 of the metrics listener turns it off; durations are in seconds."""
 
@@ -67,21 +83,33 @@ class WebhookConfig:
     kube_api: str | None
     config_map: bool
     identities: Path | None
+    server: ServerSettings | None
     lookup: float
+    shutdown_delay: float
     most_at_once: int
     debug: bool
     verbosity: str
     log_format: str
+    environment: Mapping[str, str]
     notes: tuple[tuple[str, str], ...] = ()
     """Flags that do not do what they say, and why."""
 
 
-def read_config(argv: Sequence[str]) -> WebhookConfig:
-    """Return the settings; raises `Misconfigured` for any that cannot work."""
-    flags = parser().parse_args(argv)
+def command_line(argv: Sequence[str] | None) -> list[str]:
+    """Return the arguments; the process's own where they are None."""
+    return list(sys.argv[1:] if argv is None else argv)
+
+
+def read_config(argv: Sequence[str] | None, environment: Mapping[str, str] | None = None) -> WebhookConfig:
+    """Return the settings; raises `Misconfigured` for any that cannot work.
+
+    Arguments and environment are the process's own where they are None.
+    """
+    env = dict(os.environ if environment is None else environment)
+    flags = parser().parse_args(command_line(argv))
     notes = [(flag, why) for flag, why in IGNORED.items() if getattr(flags, flag[2:].replace("-", "_")) is not None]
     try:
-        namespace, rules = Namespace.parse(flags.namespace), _rules(flags)
+        namespace, rules, server = Namespace.parse(flags.namespace), _rules(flags), _server(flags, env)
     except BadName as fault:
         raise Misconfigured(fault.message, hint="see: rolecall webhook serve --help") from None
     if not 1 <= flags.max_in_flight <= 10_000:
@@ -98,13 +126,34 @@ def read_config(argv: Sequence[str]) -> WebhookConfig:
         kube_api=flags.kube_api or None,
         config_map=flags.watch_config_map,
         identities=_path(flags.watch_container_credentials_config),
+        server=server,
+        shutdown_delay=min(seconds(flags.shutdown_delay), 60.0),
         lookup=_lookup(flags.service_account_lookup_grace_period),
         most_at_once=flags.max_in_flight,
         debug=flags.enable_debugging_handlers,
         verbosity=_verbosity(flags.verbosity),
         log_format=flags.log_format,
+        environment=env,
         notes=tuple(notes),
     )
+
+
+def _server(flags: argparse.Namespace, env: Mapping[str, str]) -> ServerSettings | None:
+    if bool(flags.server) != bool(flags.cluster):
+        raise Misconfigured("--server and --cluster belong together", hint="give both, or neither")
+    if not flags.server:
+        return None
+    origin, _ = split_url(flags.server)
+    token = _path(flags.server_token_file)
+    if token is not None and is_aws(origin.host):
+        raise Misconfigured(f"--server-token-file is not for AWS, whose endpoint {origin} is", hint="leave it out")
+    if token is not None and origin.scheme == "http" and not is_loopback(origin.host):
+        raise Misconfigured(f"--server-token-file needs https, which {origin} is not", hint="write --server https://…")
+    said = flags.region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or ""
+    if token is None and not said:
+        raise Misconfigured("questions to --server are signed for a region, and none is set", hint="give --region")
+    region = Region.parse(said) if said else None
+    return ServerSettings(flags.server, ClusterName.parse(flags.cluster), region, token, _path(flags.server_ca))
 
 
 def _path(text: str | None) -> Path | None:

@@ -77,7 +77,13 @@ def _add_doors(made: argparse.ArgumentParser) -> None:
     add(
         "--metrics-port", metavar="PORT", type=port, default=9999, help="HTTP port of /metrics, /readyz (9999; 0: none)"
     )
-    add("--max-in-flight", metavar="N", type=int, default=400, help="reviews at once; others are told 503 (400)")
+    add("--max-in-flight", metavar="N", type=int, default=400, help="reviews that wait at once; others: 503 (400)")
+    add(
+        "--shutdown-delay",
+        metavar="DURATION",
+        default="5s",
+        help="after SIGTERM: how long new connections are taken still, for whoever has not heard of it (5s)",
+    )
     _switch(group, "--enable-debugging-handlers", "/debug/alpha/cache on the metrics port (false)")
 
 
@@ -115,11 +121,16 @@ def _add_sources(made: argparse.ArgumentParser) -> None:
     add = (group := made.add_argument_group("who has a role")).add_argument
     _switch(group, "--watch-config-map", "read roles out of the ConfigMap pod-identity-webhook, too (false)")
     add("--watch-container-credentials-config", metavar="FILE", default="", help="file of who has an association")
+    add("--server", metavar="URL", default="", help="Rolecall's server, for its associations")
+    add("--cluster", metavar="NAME", default="", help="the cluster whose associations they are")
+    add("--server-token-file", metavar="FILE", default="", help="show it this service-account token; sign nothing")
+    add("--server-ca", metavar="FILE", default="", help="authorities of its certificate (the machine's)")
+    add("--region", metavar="REGION", default="", help="region to sign for (AWS_REGION)")
     add(
         "--service-account-lookup-grace-period",
         metavar="DURATION",
         default="",
-        help="how long an unknown service account is asked for, and waited for (1s)",
+        help="how long a service account is asked for (1s)",
     )
 
 
@@ -166,4 +177,3 @@ def _add_view(made: argparse.ArgumentParser) -> None:
     add = made.add_argument_group("its log").add_argument
     add("--log-format", choices=tuple(FORMATS), default="json", help="form of log lines (json)")
     add("-v", "--v", "--verbosity", metavar="WORD", dest="verbosity", default="info", help="as the agent's, or klog's")
-    made.add_argument("--version", action="store_true", help="print the version and end")

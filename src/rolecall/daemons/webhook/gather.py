@@ -4,30 +4,45 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from rolecall.daemons.webhook.rules import ConfigEntry, Facts
+from rolecall.errors import Upstream
 
 
 class Source(Protocol):
-    """A store that something in the background fills; `listed` is set when it was filled for the first time."""
+    """A store that something in the background fills; `listed` is set when it was filled for the first time.
+
+    `fault` is what is wrong with it now. `run` fills it, for ever.
+    """
 
     name: str
-    listed: asyncio.Event
-    fault: str
+
+    @property
+    def listed(self) -> asyncio.Event: ...
+
+    @property
+    def fault(self) -> str: ...
 
     def __len__(self) -> int: ...
 
+    async def run(self) -> None: ...
+
 
 class Accounts(Source, Protocol):
-    """The cluster's service accounts, out of a watch."""
+    """The cluster's service accounts, out of a watch; `live` says whether changes arrive now."""
+
+    @property
+    def live(self) -> bool: ...
 
     def find(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """Return a service account's annotations as far as they decide; None where it is not known."""
+        ...
 
     async def look_up(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """Ask the API server for it, shared and bounded; None where there is none. Raises `Upstream`."""
+        ...
 
 
 class Associations(Source, Protocol):
@@ -35,6 +50,19 @@ class Associations(Source, Protocol):
 
     def find(self, namespace: str, name: str) -> str | None:
         """Return its id, or words to call it by."""
+        ...
+
+
+@runtime_checkable
+class Askable(Protocol):
+    """A source of associations that can be asked for one; `live` says whether what it holds is of now."""
+
+    @property
+    def live(self) -> bool: ...
+
+    async def look_up(self, namespace: str, name: str) -> str | None:
+        """Ask for it, shared and bounded. Raises `Upstream`."""
+        ...
 
 
 class Roles(Source, Protocol):
@@ -42,15 +70,22 @@ class Roles(Source, Protocol):
 
     def find(self, namespace: str, name: str) -> ConfigEntry | None:
         """Return the entry of a service account."""
+        ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Gatherer:
-    """Gathers facts from the sources that there are; a later source of associations is asked where no former knows."""
+    """Gathers facts from the sources that there are; a later source of associations is asked where no former knows.
+
+    `role_key` is the annotation that names a role. `unconfirmed` counts reviews that were answered by what the watches
+    had told, since nobody could be asked.
+    """
 
     accounts: Accounts
+    role_key: str
     associations: Sequence[Associations] = ()
     roles: Roles | None = None
+    unconfirmed: int = field(default=0, init=False)
 
     @property
     def sources(self) -> list[Source]:
@@ -68,22 +103,64 @@ class Gatherer:
             await source.listed.wait()
 
     def known(self, namespace: str, name: str) -> Facts | None:
-        """Return the facts, or None where the service account is not known and has to be asked for."""
+        """Return the facts where they give a role; None where somebody has to be asked whether that is all.
+
+        A watch tells a moment later, so what it has not told of may be there nevertheless.
+        """
         annotations = self.accounts.find(namespace, name)
-        return None if annotations is None else self._with(annotations, namespace, name)
+        if annotations is None:
+            return None
+        facts = self._facts(annotations, self._association(namespace, name), namespace, name)
+        return facts if self._gives_role(facts) else None
 
     async def ask(self, namespace: str, name: str) -> Facts:
-        """Return the facts, having asked the API server for the service account; raises `Upstream`.
+        """Return the facts, having asked for the service account and its association as they are now.
 
-        A pod's service account exists before the pod does, so one that is not known is one that the watch has not
-        told of yet.
+        Raises `Upstream` where they cannot be had: where nobody answers, and what is known already is not of now.
         """
-        return self._with(await self.accounts.look_up(namespace, name), namespace, name)
-
-    def _with(self, annotations: Mapping[str, str] | None, namespace: str, name: str) -> Facts:
-        found = (source.find(namespace, name) for source in self.associations)
-        return Facts(
-            annotations=annotations,
-            association_id=next((one for one in found if one is not None), None),
-            entry=None if self.roles is None else self.roles.find(namespace, name),
+        annotations, association = await asyncio.gather(
+            self._ask_account(namespace, name), self._ask_association(namespace, name)
         )
+        return self._facts(annotations, association, namespace, name)
+
+    async def _ask_account(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        try:
+            return await self.accounts.look_up(namespace, name)
+        except Upstream:
+            found = self.accounts.find(namespace, name)
+            if found is None or not self.accounts.live:
+                raise
+            self.unconfirmed += 1
+            return found
+
+    async def _ask_association(self, namespace: str, name: str) -> str | None:
+        found = self._association(namespace, name)
+        for source in () if found is not None else self.associations:
+            if not isinstance(source, Askable):
+                continue
+            try:
+                found = await source.look_up(namespace, name)
+            except Upstream:
+                if not source.live:
+                    raise
+                self.unconfirmed += 1
+            if found is not None:
+                return found
+        return found
+
+    def _association(self, namespace: str, name: str) -> str | None:
+        for source in self.associations:
+            found = source.find(namespace, name)
+            if found is not None:
+                return found
+        return None
+
+    def _facts(
+        self, annotations: Mapping[str, str] | None, association: str | None, namespace: str, name: str
+    ) -> Facts:
+        entry = None if self.roles is None else self.roles.find(namespace, name)
+        return Facts(annotations=annotations, association_id=association, entry=entry)
+
+    def _gives_role(self, facts: Facts) -> bool:
+        given = facts.association_id is not None or facts.entry is not None
+        return given or bool((facts.annotations or {}).get(self.role_key))

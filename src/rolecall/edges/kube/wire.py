@@ -116,6 +116,12 @@ class Pod(HasMeta, frozen=True):
     status: PodStatus = PodStatus()
 
 
+class ConfigMap(HasMeta, frozen=True):
+    """A ConfigMap; null is as good as no data."""
+
+    data: dict[str, str] | None = None
+
+
 _POD = Decoder[Pod](Pod)
 
 

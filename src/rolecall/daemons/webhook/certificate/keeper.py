@@ -10,6 +10,7 @@ from rolecall.daemons.webhook.certificate.plan import Kept, step
 from rolecall.daemons.webhook.config import TlsSettings
 from rolecall.edges.certificates import ServingPair, make_pair, read_certificate
 from rolecall.edges.clock import Clock
+from rolecall.edges.kube.client import ApiError
 from rolecall.edges.server_tls import ServerTls
 from rolecall.edges.telemetry import Log
 from rolecall.errors import RolecallError, Upstream
@@ -17,26 +18,19 @@ from rolecall.errors import RolecallError, Upstream
 EVERY, AFTER_A_FAULT = 30.0, 5.0
 """Seconds between two looks: at the end of a certificate each replica shows the next one so much later at most."""
 _TRIES = 4
-
-
-class NotThere(Upstream):
-    """The API server has no such object."""
-
-
-class Conflict(Upstream):
-    """Somebody else was quicker: the object has changed, or is there already."""
+NOT_FOUND, CONFLICT = 404, 409
 
 
 class Objects(Protocol):
-    """The API server's objects, as JSON. Each raises `Upstream`, `NotThere` or `Conflict`."""
+    """The API server's objects, as JSON (`rolecall.edges.kube.client.KubeClient`). Each raises `Upstream`."""
 
-    async def get(self, path: str) -> bytes: ...
+    async def get(self, path: str) -> bytearray: ...
 
-    async def create(self, path: str, body: bytes) -> bytes: ...
+    async def create(self, path: str, body: bytes) -> bytearray: ...
 
-    async def replace(self, path: str, body: bytes) -> bytes: ...
+    async def replace(self, path: str, body: bytes) -> bytearray: ...
 
-    async def patch(self, path: str, body: bytes, content_type: str) -> bytes: ...
+    async def patch(self, path: str, body: bytes, *, kind: str) -> bytearray: ...
 
 
 class CertificateKeeper:
@@ -91,7 +85,9 @@ class CertificateKeeper:
             try:
                 if after is not None:
                     await self._write(after, shared)
-            except Conflict:
+            except ApiError as error:
+                if error.status != CONFLICT:
+                    raise
                 continue  # another replica has written: what it wrote counts
             kept = after or kept
             assert kept is not None
@@ -103,7 +99,9 @@ class CertificateKeeper:
     async def _read(self) -> wire.Shared | None:
         try:
             return wire.decode_secret(await self._objects.get(self._secret))
-        except NotThere:
+        except ApiError as error:
+            if error.status != NOT_FOUND:
+                raise
             return None
 
     async def _write(self, kept: Kept, over: wire.Shared | None) -> None:
@@ -135,7 +133,9 @@ class CertificateKeeper:
         name = self._settings.webhook_config
         try:
             text = await self._objects.get(self._configuration)
-        except NotThere:
+        except ApiError as error:
+            if error.status != NOT_FOUND:
+                raise
             raise Upstream(
                 f"there is no MutatingWebhookConfiguration {name}", hint="create it, or name it with --webhook-config"
             ) from None
@@ -147,7 +147,7 @@ class CertificateKeeper:
             )
         if any(believed != kept.bundle for _, _, believed in entries.ours):
             patch = wire.encode_bundle_patch(entries, kept.bundle)
-            await self._objects.patch(self._configuration, patch, wire.JSON_PATCH)
+            await self._objects.patch(self._configuration, patch, kind="json-patch")
             self._log.info("certificate.spread", webhooks=[webhook for _, webhook, _ in entries.ours])
         following = "" if kept.next is None else kept.next.authority
         if following != self._known[0]:

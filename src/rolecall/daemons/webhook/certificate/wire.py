@@ -16,7 +16,6 @@ from rolecall.edges.certificates import ServingPair
 from rolecall.errors import Upstream
 
 PROMOTED_AT = "rolecall.dev/promoted-at"
-JSON_PATCH = "application/json-patch+json"
 
 
 class _Secret(msgspec.Struct, omit_defaults=True):
@@ -69,7 +68,7 @@ class Entries:
     ours: tuple[tuple[int, str, str], ...]
 
 
-def decode_secret(text: bytes) -> Shared:
+def decode_secret(text: bytes | bytearray) -> Shared:
     """Return what a Secret keeps; raises `Upstream` where it is no Secret at all."""
     try:
         found = msgspec.json.decode(text, type=_Secret)
@@ -98,7 +97,7 @@ def encode_secret(kept: Kept, namespace: str, name: str, over: Shared | None = N
     return msgspec.json.encode(made)
 
 
-def decode_configuration(text: bytes, service: tuple[str, str], names: Collection[str]) -> Entries:
+def decode_configuration(text: bytes | bytearray, service: tuple[str, str], names: Collection[str]) -> Entries:
     """Return the webhooks that call this service (namespace, name), or a URL at one of these names."""
     try:
         found = msgspec.json.decode(text, type=_Configuration)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import msgspec
 
-from rolecall.core.names import Namespace
+from rolecall.core.names import ClusterName, Namespace
 from rolecall.daemons.webhook.rules import ConfigEntry
 from rolecall.daemons.webhook.sources.table import Key
-from rolecall.errors import BadInput
+from rolecall.errors import BadInput, Upstream
 
 MOST = 100_000
 """Entries of one file or map; a larger one is refused whole."""
@@ -104,3 +105,41 @@ def _fault_in(namespace: str, account: str) -> str:
 
 def _shown(fault: Exception) -> str:
     return str(fault)[:200] if isinstance(fault, msgspec.ValidationError) else "it is not JSON"
+
+
+class _Association(msgspec.Struct, rename="camel"):
+    association_id: str
+    namespace: str
+    service_account: str
+
+
+class _AssociationPage(msgspec.Struct, rename="camel"):
+    associations: list[_Association]
+    next_token: str | None = None
+
+
+def associations_path(cluster: ClusterName) -> str:
+    """Return the path of ListPodIdentityAssociations (EKS API Reference)."""
+    return f"/clusters/{quote(cluster)}/pod-identity-associations"
+
+
+def associations_query(account: Key | None, after: str) -> str:
+    """Return the query for a page: of all, or of one service account; `after` is what the former page ended with."""
+    query = {"maxResults": "100"}
+    if account is not None:
+        query |= {"namespace": account[0], "serviceAccount": account[1]}
+    return urlencode(query | ({"nextToken": after} if after else {}))
+
+
+def decode_associations(text: bytes) -> tuple[list[tuple[Key, str]], str]:
+    """Return the associations of a page of ListPodIdentityAssociations by their service accounts, and what is after it.
+
+    Raises `Upstream` for what is no such page.
+    """
+    try:
+        page = msgspec.json.decode(text, type=_AssociationPage)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Upstream("the list of associations cannot be read") from None
+    return [((one.namespace, one.service_account), one.association_id) for one in page.associations], (
+        page.next_token or ""
+    )

@@ -1,0 +1,195 @@
+"""Puts the webhook together: sources, what gathers from them, what answers, and the certificate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Protocol
+
+from rolecall.daemons.webhook.certificate.files import CertificateFiles, read_pem
+from rolecall.daemons.webhook.certificate.keeper import CertificateKeeper
+from rolecall.daemons.webhook.config import ServerSettings, WebhookConfig
+from rolecall.daemons.webhook.gather import Associations, Gatherer
+from rolecall.daemons.webhook.reviewer import Reviewer
+from rolecall.daemons.webhook.sources.accounts import Accounts
+from rolecall.daemons.webhook.sources.associations import ServerAssociations
+from rolecall.daemons.webhook.sources.config_map import ConfigMapRoles
+from rolecall.daemons.webhook.sources.identities import Identities
+from rolecall.daemons.webhook.sources.look_ups import LookUpRules
+from rolecall.edges import entropy
+from rolecall.edges.aws.authentication import Authentication, ServiceAccountToken, Signature
+from rolecall.edges.aws.credential_chain import Surroundings, choose
+from rolecall.edges.clock import Clock
+from rolecall.edges.http_client import HttpClient, split_url
+from rolecall.edges.kube.client import KubeClient
+from rolecall.edges.kube.config import KubeConfig, in_cluster, read_kubeconfig
+from rolecall.edges.kube.watch import Watch
+from rolecall.edges.server_tls import ServerTls
+from rolecall.edges.telemetry import Log
+from rolecall.edges.tls import ClientTls, TlsFiles
+from rolecall.errors import Misconfigured
+
+
+class Certificate(Protocol):
+    """What looks after the certificate."""
+
+    ends: float
+    fault: str
+
+    async def run(self) -> None:
+        """Do it, for ever."""
+        ...
+
+
+@dataclass(slots=True)
+class Webhook:
+    """The parts that the process runs."""
+
+    gatherer: Gatherer
+    reviewer: Reviewer
+    certificate: Certificate
+    tls: ServerTls
+    accounts: Accounts
+    identities: Identities | None
+    server: ServerAssociations | None
+    http: HttpClient | None
+    clock: Clock
+    log: Log
+    broken: bool = False
+    _stop: Callable[[], object] = lambda: None
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def start(self, stop: Callable[[], object]) -> None:
+        """Begin the work in the background; raises `Misconfigured`. Call it once, inside the running loop.
+
+        `stop` is called where a part of it ends, which is a defect; `broken` says so.
+        """
+        self._stop = stop
+        if isinstance(self.certificate, CertificateFiles):
+            self.certificate.start()
+        self._keep("certificate", self.certificate.run())
+        for source in self.gatherer.sources:
+            self._keep(source.name, source.run())
+
+    async def reload(self) -> None:
+        """Read all files again."""
+        if isinstance(self.certificate, CertificateFiles):
+            self.certificate.look(again=True)
+        if self.identities is not None:
+            self.identities.look(again=True)
+        self.log.info("webhook.reloaded")
+
+    async def close(self) -> None:
+        """End it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.accounts.close()
+        if self.server is not None:
+            await self.server.close()
+        if self.http is not None:
+            self.http.close()
+
+    def _keep(self, name: str, work: Awaitable[None]) -> None:
+        self._tasks.append(asyncio.ensure_future(self._run(name, work)))
+
+    async def _run(self, name: str, work: Awaitable[None]) -> None:
+        """None of these ends by itself: one that does is a defect, and a process without it would be silent."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process must not go on without this part
+            self.log.crash("webhook.part_ended", error, part=name)
+        self.broken = True
+        self._stop()
+
+
+def build(config: WebhookConfig, clock: Clock, log: Log) -> Webhook:
+    """Return the webhook's parts, wired; nothing is opened yet. Raises `Misconfigured`."""
+    client = KubeClient(_api_server(config))
+    rules = LookUpRules(seconds=config.lookup)
+    accounts = Accounts(client, prefix=config.rules.prefix, clock=clock, rules=rules)
+    watch = partial(Watch, client, clock=clock, dice=entropy.dice, log=log)
+    accounts.watch_with(watch(accounts.watched, accounts))
+    roles = ConfigMapRoles(log=log) if config.config_map else None
+    if roles is not None:
+        roles.watch_with(watch(roles.watched(config.namespace), roles))
+    identities = Identities(config.identities, clock=clock, log=log) if config.identities is not None else None
+    http, server = _server(config, clock, log, rules) if config.server is not None else (None, None)
+    associations: list[Associations] = [one for one in (identities, server) if one is not None]
+    gatherer = Gatherer(accounts, f"{config.rules.prefix}/role-arn", associations, roles)
+    reviewer = Reviewer(config.rules, gatherer, most=config.most_at_once, dice=entropy.dice, clock=clock, log=log)
+    tls = ServerTls(
+        minimum=config.tls.minimum,
+        ciphers=config.tls.ciphers,
+        client_ca=read_pem(config.tls.client_ca),
+        client_names=config.tls.client_names,
+    )
+    certificate = _certificate(config, client, tls, clock, log)
+    return Webhook(gatherer, reviewer, certificate, tls, accounts, identities, server, http, clock, log)
+
+
+def _api_server(config: WebhookConfig) -> KubeConfig:
+    found = read_kubeconfig(config.kubeconfig) if config.kubeconfig else in_cluster(config.environment)
+    if found is None:
+        raise Misconfigured(
+            "service accounts are read from the API server, and there is no service account here",
+            hint="give --kubeconfig FILE, or mount the pod's service account token",
+        )
+    if config.kube_api is None:
+        return found
+    origin, base = split_url(config.kube_api)
+    if origin.scheme != found.origin.scheme:
+        raise Misconfigured(f"--kube-api {origin} has another scheme than {found.origin}", hint="use that of it")
+    name = found.server_name if found.server_name != found.origin.host else origin.host
+    return replace(found, origin=origin, base=base.rstrip("/"), server_name=name)
+
+
+def _certificate(
+    config: WebhookConfig, client: KubeClient, tls: ServerTls, clock: Clock, log: Log
+) -> CertificateFiles | CertificateKeeper:
+    if config.tls.files is not None:
+        return CertificateFiles(config.tls, tls, clock=clock, log=log)
+    place = (config.namespace, config.service)
+    return CertificateKeeper(config.tls, place, client, tls, clock=clock, log=log, dice=entropy.uniform)
+
+
+def _server(config: WebhookConfig, clock: Clock, log: Log, rules: LookUpRules) -> tuple[HttpClient, ServerAssociations]:
+    settings = config.server
+    assert settings is not None
+    http = HttpClient(
+        threads=4, waiting=64, proxies=config.environment, tls=ClientTls(TlsFiles(ca=settings.ca_file), log=log)
+    )
+    found = ServerAssociations(
+        settings.endpoint,
+        settings.cluster,
+        http=http,
+        authentication=_authentication(config.environment, settings, http, clock, log),
+        clock=clock,
+        log=log,
+        rules=rules,
+        dice=entropy.dice,
+    )
+    return http, found
+
+
+def _authentication(
+    environment: Mapping[str, str], settings: ServerSettings, http: HttpClient, clock: Clock, log: Log
+) -> Authentication:
+    """Return what the webhook proves itself with: its own token, or its AWS credentials."""
+    if settings.token_file is not None:
+        token = ServiceAccountToken(settings.token_file)
+        token.read()  # a mistake is said at the start
+        return token
+    assert settings.region is not None, "read_config leaves it out only beside a token"
+    around = Surroundings(
+        region=settings.region,
+        node=None,
+        http=http,
+        near=lambda: HttpClient(threads=2, waiting=8, tls=ClientTls(TlsFiles(), log=log)),
+        clock=clock,
+        dice=entropy.dice,
+        log=log,
+    )
+    return Signature(choose(environment, around), region=settings.region, clock=clock, service="eks")
