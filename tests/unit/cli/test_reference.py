@@ -12,6 +12,7 @@ import pytest
 from rolecall.cli.main import cli
 from rolecall.daemons.agent.config import _parser
 from rolecall.daemons.local_aws import iam
+from rolecall.daemons.webhook.flags import parser as flags_of_webhook
 
 REFERENCE = Path(__file__).resolve().parents[3] / "docs" / "reference"
 
@@ -92,6 +93,23 @@ def test_the_agents_metrics_are_there() -> None:
     assert len(families) > 20
     text = (REFERENCE / "agent.md").read_text()
     assert {*re.findall(r"`((?:rolecall|pod_identity)_\w+)[`{]", text)} == families
+
+
+def test_the_webhooks_flags_events_and_metrics_are_there() -> None:
+    """All that the process takes, writes and counts, and nothing that does not exist."""
+    text = (REFERENCE / "webhook-server.md").read_text()
+    flags = {flag for action in flags_of_webhook()._actions for flag in action.option_strings if "_" not in flag}
+    named = set(re.findall(r"`(--?[a-z][a-z-]*)`", text))
+    assert flags - {"-h", "--help"} == named
+    room = Path(__file__).resolve().parents[3] / "src/rolecall/daemons/webhook"
+    source = "".join(path.read_text() for path in room.rglob("*.py"))
+    written = set(re.findall(r'\.(?:debug|info|warning|error|crash)\(\s*"([a-z_]+\.[a-z0-9_]+)"', source))
+    assert {"review.answered", "certificate.shown"} <= written
+    events = text[text.index("## Log") :]
+    assert set(re.findall(r"`([a-z_]+\.[a-z_]+)`", events)) == written | {"watch.failing", "watch.recovered"}
+    families = set(re.findall(r'"((?:rolecall_|pod_identity_|http_request_)\w+)"', (room / "metrics.py").read_text()))
+    families -= {f"http_request_latencies_{part}" for part in ("bucket", "sum", "count")}
+    assert set(re.findall(r"`((?:rolecall|pod_identity|http_request)_\w+)[`{]", text)) == families
 
 
 def test_every_iam_operation_is_there() -> None:

@@ -44,13 +44,15 @@ _KLOG = {"0": "info", "1": "info", "2": "info", "3": "info"}  # a higher number 
 class TlsSettings:
     """Where the certificate comes from: `files`, certificate and key, or else we make it ourselves.
 
-    A certificate of our own is kept in `secret`, holds `names`, and its authority is written into `webhook_config`.
+    A certificate of our own is kept in `secret`, holds `names`, and its authority is written into `webhook_config`, for
+    `overlap` seconds before it is used.
     """
 
     files: tuple[Path, Path] | None
     secret: str
     names: tuple[str, ...]
     webhook_config: str
+    overlap: float = 300.0
     minimum: str = "1.2"
     ciphers: tuple[str, ...] = ()
     client_ca: Path | None = None
@@ -234,6 +236,7 @@ def _tls(flags: argparse.Namespace, notes: list[tuple[str, str]]) -> TlsSettings
         secret=flags.tls_secret,
         names=(*own, *flags.tls_name),
         webhook_config=flags.webhook_config,
+        overlap=max(1.0, seconds(flags.tls_overlap)),
         minimum=_version(flags.tls_min_version, notes),
         ciphers=_ciphers(flags.tls_cipher_suites, notes),
         client_ca=_path(flags.client_ca),

@@ -94,6 +94,12 @@ def _add_tls(made: argparse.ArgumentParser) -> None:
     _switch(group, "--tls-self-managed", "make the certificate, keep it in --tls-secret, rotate it, patch caBundle")
     _switch(group, "--in-cluster", "the same as --tls-self-managed; false: --tls-cert and --tls-key", default=None)
     add("--tls-secret", metavar="NAME", default="pod-identity-webhook", help="Secret of the self-managed certificate")
+    add(
+        "--tls-overlap",
+        metavar="DURATION",
+        default="5m",
+        help="how long API servers are told of the next authority before it is used (5m)",
+    )
     add("--tls-name", metavar="NAME", action="append", default=[], help="one more name or address in it; repeatable")
     add(
         "--webhook-config",

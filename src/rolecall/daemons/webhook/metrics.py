@@ -10,6 +10,7 @@ from rolecall import __version__
 from rolecall.daemons.webhook.gather import Gatherer
 from rolecall.daemons.webhook.probes import Certificate
 from rolecall.daemons.webhook.reviewer import Reviewer
+from rolecall.daemons.webhook.sources.look_ups import LookUps
 from rolecall.edges.http_server import HttpServer
 from rolecall.edges.metrics import NONE, Labels, Metric, histogram
 
@@ -53,8 +54,31 @@ def _reviews(parts: Counted) -> list[Metric]:
         Metric("rolecall_webhook_injected_total", "counter", "Pods injected.", _by("generation", reviewer.injected)),
         histogram("rolecall_webhook_review_duration_seconds", "Seconds of a review.", reviewer.took),
         Metric("rolecall_webhook_reviews_waiting", "gauge", "Reviews that wait to know.", _one(reviewer.waiting)),
+        Metric(
+            "rolecall_webhook_look_ups_total",
+            "counter",
+            "Service accounts and associations that were asked for, by source and outcome.",
+            _look_ups(parts.gatherer),
+        ),
+        Metric(
+            "rolecall_webhook_unconfirmed_total",
+            "counter",
+            "Answers by what was known, as nobody could be asked.",
+            _one(parts.gatherer.unconfirmed),
+        ),
         Metric("rolecall_webhook_connections", "gauge", "Connections open.", _one(len(server.connections))),
     ]
+
+
+def _look_ups(gatherer: Gatherer) -> Samples:
+    found: Samples = []
+    for source in gatherer.sources:
+        asked: LookUps[str] | None = getattr(source, "look_ups", None)
+        if asked is not None:
+            good = asked.calls - asked.failed - len(asked)
+            numbers = {"answered": good, "failed": asked.failed, "refused": asked.refused}
+            found += [({"source": source.name, "outcome": word}, float(max(0, n))) for word, n in numbers.items()]
+    return found
 
 
 def _sources(gatherer: Gatherer) -> list[Metric]:
@@ -101,6 +125,8 @@ def _of_awss_webhook(parts: Counted) -> list[Metric]:
     requests: Samples = [({**where, "code": str(code)}, number) for code, number in sorted(reviewer.replies.items())]
     methods: Samples = [({"method": _METHODS.get(kind, kind)}, n) for kind, n in sorted(reviewer.injected.items())]
     total, number = reviewer.took.total * _MICROSECONDS, reviewer.took.count
+    slow: list[tuple[str, Labels, float]] = [("http_request_latencies_bucket", {**where, "le": "+Inf"}, number)]
+    slow += [("http_request_latencies_sum", where, total), ("http_request_latencies_count", where, number)]
     name = "http_request_duration_microseconds"
     return [
         Metric("http_request_count", "counter", "Replies, as AWS's webhook counts.", requests),
@@ -110,6 +136,7 @@ def _of_awss_webhook(parts: Counted) -> list[Metric]:
             "Time of reviews.",
             series=[(f"{name}_sum", where, total), (f"{name}_count", where, number)],
         ),
+        Metric("http_request_latencies", "histogram", "Time of reviews.", series=slow),
         Metric("pod_identity_webhook_pod_count", "counter", "Pods injected, by method.", methods),
         Metric(
             "pod_identity_webhook_missing_sa_count",

@@ -66,7 +66,7 @@ class CertificateKeeper:
                 if fault.message != self.fault:
                     self._log.warning("certificate.not_kept", why=fault.message, hint=fault.hint)
                 self.fault = fault.message
-            wait = AFTER_A_FAULT if self.fault else EVERY
+            wait = AFTER_A_FAULT if self.fault else min(EVERY, self._settings.overlap)
             await self._clock.sleep(self._dice(0.8 * wait, wait))
 
     async def look(self) -> None:
@@ -78,7 +78,7 @@ class CertificateKeeper:
                 kept,
                 self._clock.now(),
                 names=self._settings.names,
-                known=self._known_for(kept),
+                known=self._knows_next(kept),
                 read=read_certificate,
                 make=self._make,
             )
@@ -123,10 +123,10 @@ class CertificateKeeper:
         self._shown, self.ends = pair.certificate, found.ends
         self._log.info("certificate.shown", ends=round(found.ends), names=sorted(found.names)[:10])
 
-    def _known_for(self, kept: Kept | None) -> float:
+    def _knows_next(self, kept: Kept | None) -> bool:
         if kept is None or kept.next is None or kept.next.authority != self._known[0]:
-            return -1.0
-        return self._clock.monotonic() - self._known[1]
+            return False
+        return self._clock.monotonic() - self._known[1] >= self._settings.overlap
 
     async def _spread(self, kept: Kept) -> None:
         """Have the API server believe what is shown and what will be, and remember since when it knows the next."""

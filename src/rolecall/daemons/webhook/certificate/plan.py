@@ -13,8 +13,6 @@ from rolecall.edges.certificates import ServingPair, Validity
 
 RENEW_AFTER = 2 / 3
 """The part of a certificate's life after which the next one is made."""
-KNOWN_FOR = 300.0
-"""Seconds for which the next authority has been written down before API servers are counted on to know it."""
 FORMER_FOR = 3600.0
 """Seconds for which the former authority is believed still."""
 
@@ -37,17 +35,17 @@ class Kept:
         return self.shown.authority + (self.next.authority if self.next else "") + self.former
 
 
-def step(kept: Kept | None, now: float, *, names: Collection[str], known: float, read: Read, make: Make) -> Kept | None:
+def step(kept: Kept | None, now: float, *, names: Collection[str], known: bool, read: Read, make: Make) -> Kept | None:
     """Return what is to be kept from now on; None where nothing changes.
 
-    `known` is for how many seconds API servers have known the next authority; below zero where they do not.
+    `known` says whether every API server can be counted on to believe the next authority.
     """
     if kept is None:
         return Kept(make())
     validity = read(kept.shown.certificate)
     ended = validity.ends <= now
     if kept.next is not None:
-        if ended or known >= KNOWN_FOR:
+        if ended or known:
             former = "" if ended else kept.shown.authority
             return Kept(kept.next, former=former, promoted_at=now)
         return None
