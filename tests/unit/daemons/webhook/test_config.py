@@ -76,7 +76,9 @@ def test_the_reference_says_of_each_what_becomes_of_it() -> None:
 
 def test_the_usual_line_of_the_original_works() -> None:
     """As its deployment has it (deploy/deployment-base.yaml)."""
-    words = "--in-cluster=false --namespace=eks --service-name=pod-identity-webhook --annotation-prefix=eks.amazonaws.com"
+    words = (
+        "--in-cluster=false --namespace=eks --service-name=pod-identity-webhook --annotation-prefix=eks.amazonaws.com"
+    )
     words += " --token-audience=sts.amazonaws.com --logtostderr"
     config = read_config(["serve", *words.split()], {})
     assert config.tls.files == (Path("/etc/webhook/certs/tls.crt"), Path("/etc/webhook/certs/tls.key"))

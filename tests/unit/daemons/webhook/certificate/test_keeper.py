@@ -34,7 +34,10 @@ class Objects:
         foreign = {"service": {"namespace": "other", "name": "hook"}, "caBundle": "Zm9yZWlnbg=="}
         self._set(
             CONFIGURATION,
-            {"metadata": {}, "webhooks": [{"name": "a", "clientConfig": foreign}, {"name": "b", "clientConfig": config}]},
+            {
+                "metadata": {},
+                "webhooks": [{"name": "a", "clientConfig": foreign}, {"name": "b", "clientConfig": config}],
+            },
         )
 
     def _set(self, path: str, thing: dict[str, Any]) -> bytearray:
