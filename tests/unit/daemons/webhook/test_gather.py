@@ -20,7 +20,7 @@ class Accounts:
 
     name, fault = "service-accounts", ""
 
-    def __init__(self, told: Mapping[str, str] | None, there: Mapping[str, str] | None | Exception) -> None:
+    def __init__(self, told: Mapping[str, str] | None, there: Mapping[str, str] | Exception | None) -> None:
         self.told, self.there, self.live, self.asked = told, there, True, 0
         self.listed = asyncio.Event()
 
