@@ -133,6 +133,15 @@ class UpstreamAnswered(Upstream):
         """The code."""
         return self.code
 
+    @property
+    def about_the_asker(self) -> bool:
+        """Whether it is about who asked, and not about what was asked for.
+
+        With 401 and 403 every AWS service speaks of who signed; what EKS Auth says of a pod's token is 400 or 404.
+        With 407 a proxy on the way wants to know us.
+        """
+        return self.status in (401, 403, 407)
+
 
 class Misconfigured(RolecallError):
     """Flags, environment or files ask for something that cannot work."""

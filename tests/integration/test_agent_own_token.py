@@ -111,6 +111,8 @@ def test_its_token_is_enough(cluster: Cluster, tmp_path: Path) -> None:
         signs = started.event("agent.signs_with")
         assert (signs["source"], signs["where"]) == ("service-account-token", str(file))
         started.event("agent.issued")
+        answered = "".join(path.read_text() for path in cluster.plane.state.rglob("*.log"))
+        assert '"caller":"agent:' in answered.replace('": "', '":"')
         shown = json.dumps(started.events)
         assert not any(name in shown for name in ("revocations_not_offered", "revocations_unknown"))
         assert not any(part in shown for token in (own, pods) for part in token.split(".")[1:])
@@ -123,7 +125,7 @@ def test_a_token_that_is_replaced_while_it_runs(cluster: Cluster, tmp_path: Path
         assert get(door, token=held)[0] == 200
         file.write_text(cluster.agents_token(audience="sts.amazonaws.com"))
         late = cluster.pods_token()
-        assert get(door, token=late)[0] == 403
+        assert get(door, token=late)[0] == 500
         assert get(door, token=held)[0] == 200
         (tmp_path / "new").write_text(cluster.agents_token())
         (tmp_path / "new").replace(file)
@@ -160,12 +162,13 @@ def ended(cluster: Cluster) -> str:
     ids=["audience", "service account", "a pod's own", "ended", "forged"],
 )  # fmt: skip
 def test_a_token_that_is_not_an_agents(cluster: Cluster, tmp_path: Path, own: Any, code: str, told: str) -> None:
-    """403, and what is wrong with it in the agent's log; never the token."""
+    """500, since it is no fault of the pod's, and what is wrong with it in the agent's log; never the token."""
     token = own(cluster)
     with running(cluster, tmp_path, token) as (started, door, _):
         status, body, _ = get(door, token=cluster.pods_token())
-        assert (status, code in body.decode(), told in body.decode()) == (403, True, True), body
-        assert started.event("agent.refused")["code"] == code
+        assert (status, code in body.decode(), told in body.decode()) == (500, True, True), body
+        told_of = started.event("agent.not_believed")
+        assert (told_of["code"], told_of["level"], told_of["status"]) == (code, "error", 403)
         assert token.split(".")[2] not in json.dumps(started.events) + body.decode()
 
 
@@ -191,7 +194,7 @@ def test_an_expired_token(tmp_path: Path, new_plane: Any) -> None:
         ends = jwt.decode(file.read_text(), options={"verify_signature": False})["exp"]
         wait_until(lambda: time.time() > ends, "its end")
         status, body, _ = get(door, token=cluster.pods_token())
-        assert (status, b"Token expired" in body) == (403, True), body
+        assert (status, b"Token expired" in body) == (500, True), body
 
 
 @contextlib.contextmanager

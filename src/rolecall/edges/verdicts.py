@@ -8,14 +8,12 @@ from rolecall.errors import BadInput, Refused, ServiceError, UpstreamAnswered
 # token is over (EKS Auth API Reference, AssumeRoleForPodIdentity, Errors).
 _DEFINITIVE = frozenset({"ResourceNotFound", "ExpiredToken", "InvalidToken"})
 _AMBIGUOUS = "AccessDenied"
-# With this status every AWS service speaks of who signed, the node: its keys are over, and not the pod's token.
-_ABOUT_THE_SIGNER = 403
 
 
 def is_definitive(error: Exception) -> bool:
     """Whether the error says that the pod has no right to credentials any more."""
     if isinstance(error, UpstreamAnswered | ServiceError):
-        return _word(error) in _DEFINITIVE and error.status != _ABOUT_THE_SIGNER
+        return _word(error) in _DEFINITIVE and not _is_about_the_node(error)
     return isinstance(error, Refused | BadInput)
 
 
@@ -23,7 +21,12 @@ def is_ambiguous(error: Exception) -> bool:
     """Whether the error may be about the pod, and may be about the node that asked."""
     if not isinstance(error, UpstreamAnswered | ServiceError):
         return False
-    return _word(error) == _AMBIGUOUS or (_word(error) in _DEFINITIVE and error.status == _ABOUT_THE_SIGNER)
+    return _word(error) == _AMBIGUOUS or (_word(error) in _DEFINITIVE and _is_about_the_node(error))
+
+
+def _is_about_the_node(error: UpstreamAnswered | ServiceError) -> bool:
+    """Whether the node's keys are over, say, and not the pod's token."""
+    return isinstance(error, UpstreamAnswered) and error.about_the_asker
 
 
 def _word(error: UpstreamAnswered | ServiceError) -> str:

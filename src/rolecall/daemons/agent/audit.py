@@ -23,6 +23,8 @@ LINES_A_SECOND = 10.0
 
 _SAYS_NO = (BadInput, Refused, ServiceError, UpstreamAnswered)
 
+_NOT_BELIEVED = "no pod of this node can get new credentials: see what the agent signs with, and whether it may ask"
+
 LONGEST = 253
 """Characters of a claim that are shown: no name of Kubernetes is longer."""
 
@@ -41,14 +43,16 @@ class Audit:
             self._issued(ask, outcome, renewal)
         elif isinstance(outcome, RolecallError) and not (renewal and outcome.retryable) and self._may_write():
             refused = isinstance(outcome, _SAYS_NO) and not outcome.retryable
+            name = "agent.refused" if refused else "agent.upstream_failed"
             write = self._log.warning if refused else self._log.error
             fields: dict[str, object] = {"code": outcome.word, "why": outcome.message}
             if isinstance(outcome, UpstreamAnswered):
                 fields |= {"status": outcome.status, "request_id": outcome.request_id}
+                if outcome.about_the_asker:
+                    name, write, fields["hint"] = "agent.not_believed", self._log.error, _NOT_BELIEVED
             if outcome.hint:
                 fields["hint"] = outcome.hint
             who = dict(_unverified(door.payload_of(ask)))
-            name = "agent.refused" if refused else "agent.upstream_failed"
             write(name, peer=ask.peer, **fields, **who, renewal=renewal)
 
     def refused(self, request: Request, word: str, status: int, why: str) -> None:

@@ -16,7 +16,7 @@ from rolecall.daemons.local_aws.authenticate import authenticate, missing, unrea
 from rolecall.daemons.local_aws.authorize import authorize
 from rolecall.daemons.local_aws.faces import Face, Reading
 from rolecall.daemons.local_aws.guard import Guard
-from rolecall.daemons.local_aws.operations import Answer, Call, World
+from rolecall.daemons.local_aws.operations import CALLER, Answer, Call, World
 from rolecall.daemons.local_aws.principals import Principal, RoleSession, User
 from rolecall.daemons.server import wire as rest
 from rolecall.edges import entropy
@@ -112,8 +112,10 @@ class Front:
         reading = face.read(request)
         trace.operation, trace.quiet = reading.operation.action, reading.operation.quiet
         principal = await self._authenticated(request, signed, face, reading)
-        trace.caller = "anonymous" if principal is None else _arn(principal)
-        return await self._carry_out(request, face, reading, principal, trace.request_id)
+        trace.caller = _caller(request) if principal is None else _arn(principal)
+        answer = await self._carry_out(request, face, reading, principal, trace.request_id)
+        trace.caller = answer.get(CALLER, trace.caller)
+        return reading.render(answer, trace.request_id)
 
     def _route(self, request: Request) -> tuple[Face, Signed | None]:
         """Return the service and what the request says of its signature; raises `ServiceError`.
@@ -149,7 +151,7 @@ class Front:
 
     async def _carry_out(
         self, request: Request, face: Face, reading: Reading, principal: Principal | None, request_id: str
-    ) -> Reply:
+    ) -> Answer:
         operation = reading.operation
         call = Call(self._world, request, reading.params(), principal, self._clock.now(), request_id)
         if operation.gather is not None:
@@ -163,7 +165,12 @@ class Front:
         answer = await self._database.run(judge_and_act)
         if operation.later is not None:
             answer = await operation.later(call, answer)
-        return reading.render(answer, request_id)
+        return answer
+
+
+def _caller(request: Request) -> str:
+    """Return what is known of who signs nothing, before anything was verified."""
+    return "unverified-token" if (request.header("authorization") or "")[:7].lower() == "bearer " else "anonymous"
 
 
 def _unsigned_service(request: Request) -> str:

@@ -18,6 +18,8 @@ from rolecall.edges.store.sqlite import Tx
 
 Params = Mapping[str, Any]
 Answer = Mapping[str, Any]
+CALLER = "_caller"
+"""In an answer: who asked, for the log, where the operation itself found out."""
 
 
 @dataclass(frozen=True, slots=True)

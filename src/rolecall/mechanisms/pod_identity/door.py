@@ -5,6 +5,7 @@ Byte for byte what AWS's agent says (aws-pod-identity.md §1.2-1.5), but that
 - only GET and HEAD are taken, and a path is matched as it was sent, never redirected;
 - credentials are marked ``no-store``;
 - an upstream that cannot be reached is named instead of answered with ``[]``;
+- what upstream says of the agent (403) is 500 for the pod, which has no part in it;
 - a token over 64 KiB, one with a spelling that its signer did not write (base64url with left-over bits, a header
   that names something twice) or with a signature that is not base64url is refused here: EKS Auth would refuse it.
 
@@ -122,6 +123,8 @@ def render_error(error: RolecallError) -> Reply:
         # A redirect or an empty success is not an answer to pass on: a client would follow it, or believe it.
         status = error.status if 400 <= error.status < 600 else 502
         fault = "client" if status < 500 else "server"
+        if error.about_the_asker:  # the pod did nothing wrong, and may come again: SDKs do after a 500
+            status, fault = 500, "agent"
         return _retried(_text(status, f"[{error.request_id}]: ({error.code}): {error.message}, fault: {fault}"))
     if isinstance(error, ServiceError):
         return _retried(_text(error.status, error.message))

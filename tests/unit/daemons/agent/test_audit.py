@@ -188,3 +188,16 @@ def test_our_own_limit_is_a_refusal(audit: Audit, caplog: pytest.LogCaptureFixtu
         "level": "warning", "event": "agent.refused", "peer": "10.0.0.7", "code": "TooManyRequests", "status": 429,
         "why": "Too Many Requests",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("renewal", [False, True])
+def test_an_agent_that_is_not_believed_is_an_error_and_no_refusal(
+    audit: Audit, caplog: pytest.LogCaptureFixture, renewal: bool
+) -> None:
+    """Whatever the pod: loud, with what to look at, also where the pod does not notice yet."""
+    fault = UpstreamAnswered(status=403, code="InvalidSignatureException", message="no match", request_id="4f0b")
+    audit.landed(ask(), fault, renewal)
+    (line,) = lines(caplog)
+    assert (line["level"], line["event"]) == ("error", "agent.not_believed")
+    assert (line["code"], line["status"], line["request_id"]) == ("InvalidSignatureException", 403, "4f0b")
+    assert "whether it may ask" in line["hint"]

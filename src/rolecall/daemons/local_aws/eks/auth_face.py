@@ -10,7 +10,7 @@ from rolecall.core.records import Revocations
 from rolecall.core.source import Ask, Issued, Source
 from rolecall.daemons.local_aws.authenticate import JSON_CODES
 from rolecall.daemons.local_aws.faces import Reading
-from rolecall.daemons.local_aws.operations import Answer, Call, Operation, Target
+from rolecall.daemons.local_aws.operations import CALLER, Answer, Call, Operation, Target
 from rolecall.daemons.server.agents import Agents
 from rolecall.daemons.server.wire import render_error
 from rolecall.edges.store.sqlite import Tx
@@ -53,7 +53,7 @@ class EksAuthFace:
             node = None if own is None else await self._agents.node_of(own, cluster)
             token = wire.decode_ask(request.body)
             ask = Ask(token=token, cluster=cluster, peer=request.peer, agent_node=node)
-            return {"issued": await self._source(ask)}
+            return {"issued": await self._source(ask), **_caller(node)}
 
         operation = Operation(_ACTION, _cluster(cluster), later=later, unsigned=free, for_everyone=free)
         return Reading("AssumeRoleForPodIdentity", operation, dict, _render)
@@ -67,9 +67,8 @@ class EksAuthFace:
         free = own is not None  # of signature and policies: `later` goes on with a good token alone
 
         async def later(_call: Call, _answer: Answer) -> Answer:
-            if own is not None:
-                await self._agents.node_of(own, cluster)
-            return {"revoked": await self._revoked(cluster, after)}
+            node = None if own is None else await self._agents.node_of(own, cluster)
+            return {"revoked": await self._revoked(cluster, after), **_caller(node)}
 
         def render(answer: Answer, request_id: str) -> Reply:
             return Reply(200, wire.encode_revocations(answer["revoked"]), _headers(request_id))
@@ -80,6 +79,11 @@ class EksAuthFace:
     def error(self, fault: ServiceError, request_id: str) -> Reply:
         """Return a JSON error."""
         return render_error(fault, request_id)
+
+
+def _caller(node: str | None) -> Answer:
+    """Return who asked, for the log, where an agent's own token said so; a signature is read elsewhere."""
+    return {} if node is None else {CALLER: f"agent:{node}"}
 
 
 def _render(answer: Answer, request_id: str) -> Reply:
