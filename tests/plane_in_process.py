@@ -43,6 +43,9 @@ from rolecall.daemons.local_aws.iam.records import active_key, bootstrap
 from rolecall.daemons.local_aws.imds.ec2 import Ec2
 from rolecall.daemons.local_aws.imds.face import MetadataService
 from rolecall.daemons.local_aws.imds.instance import launch
+from rolecall.daemons.local_aws.imds.pod_doors import PodDoors
+from rolecall.daemons.local_aws.imds.proxied import Node
+from rolecall.daemons.local_aws.imds.wire import documents
 from rolecall.daemons.local_aws.issuers import Issuers
 from rolecall.daemons.local_aws.schema import MIGRATIONS
 from rolecall.edges.store.sqlite import Database
@@ -100,10 +103,14 @@ class Plane:
         try:
             await self.database.open(MIGRATIONS)
             await self.database.run(lambda tx: bootstrap(tx, self.world, self.clock.now()))
-            self.front = await build(self.config, self.world, self.database, self.issuers, self.clock, self.readiness)
             instance = await self.database.run(lambda tx: launch(tx, self.world, self.clock.now()))
-            ec2 = Ec2(instance, self.world, self.database, self.clock)
-            self.imds = MetadataService(ec2, Secret("a key of session tokens"))
+            ec2, key = Ec2(instance, self.world, self.database, self.clock), Secret("a key of session tokens")
+            self.imds = MetadataService(ec2, key)
+            self.imds_node = Node(ec2, self.database, key, documents(instance, self.world))
+            doors = PodDoors(self.imds_node, restrictions=self.config.namespace_restrictions)
+            self.front = await build(
+                self.config, self.world, self.database, self.issuers, self.clock, self.readiness, doors
+            )
             self.admin = Keys(*await self.database.run(lambda tx: active_key(tx, "admin")))
             self.node = Keys(*await self.database.run(lambda tx: active_key(tx, "node")))
         except BaseException:

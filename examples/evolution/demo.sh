@@ -78,8 +78,31 @@ make_token() { rolecall token create --cluster "$EKS_CLUSTER_NAME" -n "$1" -s "$
 make_token demo-ns demo-sa pods.eks.amazonaws.com demo-sa.expired # its ten seconds are over when it is used
 token_made=$SECONDS
 
-chapter "1  Host role, and 2  metadata proxies"
-tell "  Every pod had its node's role; then proxies told pods apart by address. Not yet in Rolecall."
+whoami=(aws sts get-caller-identity --query Arn --output text)
+
+chapter "1  Host role: the node's metadata service gives the node's role, and knows nobody"
+step 0 "assumed-role/rolecall-node/i-" rolecall run -n carts -s carts --via host-role -- "${whoami[@]}"
+carts_is=$(grep -o 'arn:.*' <<<"$last")
+step 0 "assumed-role/rolecall-node/i-" rolecall run -n orders -s orders --via host-role -- "${whoami[@]}"
+if [[ $(grep -o 'arn:.*' <<<"$last") != "$carts_is" ]]; then wrong "both pods were expected to be the same"; fi
+tell "  Two pods, one identity: what carts needs, orders may do as well."
+
+chapter "2  Metadata proxies: the same door, but somebody stands in it who knows which pod asks"
+legacy=$EKS_CLUSTER_NAME-legacy
+tell "  kube2iam reads the pod's annotation, and assumes that role with the node's:"
+step 0 "assumed-role/$legacy-carts/" rolecall run -n carts -s carts --via kube2iam --role "$legacy-carts" -- "${whoami[@]}"
+step 0 "its own role +200" rolecall run -n carts -s carts --via kube2iam --role "$legacy-carts" -- \
+  python "$here/neighbour.py" "$legacy-orders" rolecall-node
+tell
+tell "  Whoever may annotate a pod chooses its role. With kiam the namespace has to permit it, or there is none:"
+step 0 "assumed-role/$legacy-carts/kiam-" \
+  rolecall run -n carts -s carts --via kiam --role "$legacy-carts" -- "${whoami[@]}"
+step any "Unable to locate credentials" \
+  rolecall run -n orders -s orders --via kiam --role "$legacy-carts" -- "${whoami[@]}"
+tell
+tell "  metadataproxy needs no Kubernetes: it reads a variable of the container."
+step 0 "assumed-role/$legacy-carts/" \
+  rolecall run -n carts -s carts --via metadataproxy --env "IAM_ROLE=$legacy-carts" -- "${whoami[@]}"
 
 chapter "3  IRSA: a token of the cluster's issuer, and a role that trusts the issuer"
 step 0 "assumed-role/$carts/" rolecall run -n carts -s carts -- aws sts get-caller-identity --query Arn --output text

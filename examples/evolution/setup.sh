@@ -2,7 +2,8 @@
 # Makes what the story needs, with the unmodified AWS CLI, in the account that the shell's variables name:
 #
 #   source STATE/env && eval "$(examples/evolution/setup.sh)"        cluster, OIDC provider, policy, two roles, annotation
-#   source STATE/env && eval "$(examples/evolution/setup.sh all)"    the agent's add-on and an association as well
+#   source STATE/env && eval "$(examples/evolution/setup.sh all)"    the agent's add-on and an association as well, and
+#                                                                    two roles that the node may assume for pods
 #
 # What is there already is kept. It prints the variables that the next commands use.
 set -euo pipefail
@@ -97,6 +98,21 @@ if [[ ${1:-} == all ]]; then
   make_or_keep eks create-addon --cluster-name "$cluster" --addon-name eks-pod-identity-agent >/dev/null
   make_or_keep eks create-pod-identity-association --cluster-name "$cluster" --namespace demo-ns \
     --service-account demo-sa --role-arn "arn:aws:iam::$account:role/$role" >/dev/null
+
+  say "Metadata proxies: two roles that trust the node's own, and what kiam may give in the namespace carts"
+  for name in carts orders; do
+    make_or_keep iam create-role --role-name "$cluster-legacy-$name" --assume-role-policy-document "{
+      \"Version\": \"2012-10-17\",
+      \"Statement\": [
+        {
+          \"Effect\": \"Allow\",
+          \"Principal\": {\"AWS\": \"arn:aws:iam::$account:role/rolecall-node\"},
+          \"Action\": \"sts:AssumeRole\"
+        }
+      ]
+    }" >/dev/null
+  done
+  rolecall namespace annotate --cluster "$cluster" -n carts "iam.amazonaws.com/permitted=.*-legacy-carts" >/dev/null
 fi
 
 printf 'export %s\n' "AWS_ACCOUNT_ID=$account" "EKS_CLUSTER_NAME=$cluster" "IAM_ROLE_ARN=arn:aws:iam::$account:role/$role"

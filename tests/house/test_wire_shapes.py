@@ -29,6 +29,7 @@ EXCEPTIONS: dict[str, tuple[str, str]] = {
     "rolecall/daemons/webhook/probes.py": ("JSON", "how the webhook is, for kubelets and people"),
     "rolecall/daemons/local_aws/authenticate.py": ("JSON", COLUMN),
     "rolecall/daemons/local_aws/apiserver/accounts.py": ("JSON", COLUMN),
+    "rolecall/daemons/local_aws/apiserver/namespaces.py": ("JSON", COLUMN),
     "rolecall/daemons/local_aws/eks/addons.py": ("JSON", COLUMN),
     "rolecall/daemons/local_aws/eks/association_store.py": ("JSON", COLUMN),
     "rolecall/daemons/local_aws/eks/clusters.py": ("JSON", COLUMN),

@@ -391,7 +391,7 @@ def test_completion_completes_in_bash(plane: DevPlane) -> None:
         {"association"},
         {"create", "delete", "describe", "list", "update"},
         {"--role-arn"},
-        {"irsa", "pod-identity", "host-role"},
+        {"irsa", "pod-identity", "kube2iam", "kiam", "metadataproxy", "host-role"},
     ]
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 
-from integration.dev_plane import DevPlane
+import pytest
+
+from integration.dev_plane import DevPlane, role_arn, wait_until
 
 NODE = "assumed-role/rolecall-node/i-0"
 WHO = """
 import boto3, json
 found = boto3.Session().get_credentials()
-print(json.dumps([found.method, boto3.client("sts").get_caller_identity()["Arn"]]))
+print(json.dumps([found and found.method, boto3.client("sts").get_caller_identity()["Arn"]]))
 """
 
 
@@ -36,3 +39,71 @@ def test_a_sourced_shell_knows_the_metadata_service(stage: DevPlane) -> None:
     assert NODE in done.stdout, done.stderr
     found = stage.shell("sh", "-c", 'curl -s "$AWS_EC2_METADATA_SERVICE_ENDPOINT/latest/meta-data/placement/region"')
     assert found.stdout == "us-west-2"
+
+
+LEGACY = "eks-pod-identity-demo-legacy-"  # roles that setup.sh makes: the node may assume them
+KEY = "iam.amazonaws.com/role"
+
+
+def who(stage: DevPlane, namespace: str, via: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Run boto3 as a pod that says who it is."""
+    return stage.run_as(namespace, "web", "--via", via, *flags, "--", sys.executable, "-c", WHO)
+
+
+@pytest.mark.parametrize(
+    ("via", "flags"),
+    [
+        ("kube2iam", ("--role", f"{LEGACY}carts")),
+        ("kube2iam", ("--annotation", f"{KEY}={role_arn(f'{LEGACY}carts')}")),
+        ("kiam", ("--role", f"{LEGACY}carts")),
+        ("metadataproxy", ("--env", f"IAM_ROLE={LEGACY}carts")),
+    ],
+)
+def test_behind_a_proxy_a_pod_has_its_own_role(stage: DevPlane, via: str, flags: tuple[str, ...]) -> None:
+    """boto3 finds it at the metadata service, and STS knows the session as one of that role."""
+    done = who(stage, "carts", via, *flags)
+    assert done.returncode == 0, done.stderr
+    method, arn = json.loads(done.stdout)
+    assert (method, f"assumed-role/{LEGACY}carts/" in arn) == ("iam-role", True)
+
+
+def test_another_pods_role_is_refused_and_the_reason_told(stage: DevPlane) -> None:
+    """kube2iam's own words to the pod; the terminal of the plane says which pod asked, and for what."""
+    path = f"/latest/meta-data/iam/security-credentials/{LEGACY}orders"
+    ask = f'curl -s -w %{{http_code}} "$AWS_EC2_METADATA_SERVICE_ENDPOINT{path}"'
+    done = stage.run_as("carts", "web", "--via", "kube2iam", "--role", f"{LEGACY}carts", "--", "sh", "-c", ask)
+    assert done.stdout == f"Invalid role {LEGACY}orders\n403"
+    wait_until(lambda: "kube2iam:credentials  other-role  carts/web-" in stage.output(), "the refusal on the screen")
+
+
+def test_kiam_asks_the_namespace(stage: DevPlane) -> None:
+    """Where nothing is permitted, an annotated pod has no credentials at all: not the node's either."""
+    done = who(stage, "elsewhere", "kiam", "--role", f"{LEGACY}carts")
+    assert "NoCredentialsError" in done.stderr
+    listed = json.loads(stage.shell("rolecall", "namespace", "list", "-o", "json").stdout)["namespaces"]
+    assert [one["name"] for one in listed] == ["carts"]
+
+
+def test_the_metadata_service_ends_with_its_pod(stage: DevPlane) -> None:
+    """Its listener is closed: whoever kept the address finds nobody there."""
+    tell = 'echo "$AWS_EC2_METADATA_SERVICE_ENDPOINT"; echo "$NO_PROXY"'
+    done = stage.run_as("carts", "web", "--via", "kube2iam", "--", "sh", "-c", tell)
+    url, direct = done.stdout.splitlines()
+    assert url.startswith("http://127.")
+    assert url.removeprefix("http://").partition(":")[0] in direct.split(",")
+    assert stage.shell("curl", "-s", f"{url}/latest/meta-data/instance-id").returncode == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--role", "x"), "--via kube2iam"),
+        (("--via", "irsa", "--annotation", "a=b"), "--via kube2iam or --via kiam"),
+        (("--via", "kiam", "--annotation", "a"), "NAME=VALUE"),
+        (("--via", "kiam", "--annotation", "-/=b"), "annotation key"),
+    ],
+)
+def test_what_nobody_would_read_is_refused(stage: DevPlane, words: tuple[str, ...], told: str) -> None:
+    """A flag without an effect would look as if it had one."""
+    done = stage.run_as("carts", "web", *words, "--", "true")
+    assert (done.returncode, told in done.stderr) == (125, True), done.stderr

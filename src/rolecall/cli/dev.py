@@ -35,6 +35,7 @@ from rolecall.errors import BadName, Misconfigured
 @click.option(
     "--trust-policy-quota", type=int, default=2048, show_default=True, metavar="N", help="Characters: 2048 to 8192."
 )
+@click.option("--namespace-restrictions", is_flag=True, help="kube2iam asks the namespace which roles it allows.")
 @click.option("--allow-host", multiple=True, metavar="NAME", help="Another Host name to answer to; may be repeated.")
 @click.option(
     "--allow-private-issuer", multiple=True, metavar="HOST", help="An OIDC issuer that may have a private address."
@@ -54,6 +55,7 @@ def dev(
     max_session_seconds: int | None,
     max_token_seconds: int | None,
     trust_policy_quota: int,
+    namespace_restrictions: bool,
     allow_host: tuple[str, ...],
     allow_private_issuer: tuple[str, ...],
     agent_service_account: tuple[str, ...],
@@ -84,6 +86,7 @@ def dev(
         max_session_seconds=max_session_seconds,
         max_token_seconds=max_token_seconds,
         trust_policy_quota=trust_policy_quota,
+        namespace_restrictions=namespace_restrictions,
         allow_hosts=allow_host,
         insecure_expose=insecure_expose,
         allow_private_issuers=allow_private_issuer,

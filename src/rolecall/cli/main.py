@@ -18,6 +18,7 @@ COMMANDS = {
     "env": "rolecall.cli.env:env",
     "association": "rolecall.cli.association:association",
     "serviceaccount": "rolecall.cli.serviceaccount:serviceaccount",
+    "namespace": "rolecall.cli.namespace:namespace",
     "token": "rolecall.cli.token:token",
     "session": "rolecall.cli.session:session",
     "agent": "rolecall.cli.agent:agent",

@@ -10,6 +10,7 @@ import click
 
 from rolecall.cli.output import plain
 from rolecall.cli.plane import Plane
+from rolecall.cli.pod_spec import PodSpec
 from rolecall.core.backoff import delays
 from rolecall.core.grant import Refusal
 from rolecall.core.injection import Generation, Injection, Place
@@ -20,6 +21,7 @@ from rolecall.daemons.local_aws.state_files import no_proxy
 from rolecall.daemons.webhook.precedence import Surroundings, choose
 from rolecall.edges import entropy
 from rolecall.edges.clock import Clock
+from rolecall.edges.http_client import split_url
 from rolecall.edges.run_dir import RunDir
 from rolecall.edges.state_dir import Running
 from rolecall.errors import Refused, RolecallError, ServiceError
@@ -32,10 +34,11 @@ HEARTBEAT = 20.0
 
 
 @asynccontextmanager
-async def running_pod(plane: Plane, account: wire.Account) -> AsyncIterator[wire.Pod]:
+async def running_pod(plane: Plane, account: wire.Account, spec: PodSpec) -> AsyncIterator[wire.Pod]:
     """Register a pod; end it after, so that its tokens are refused from then on."""
     pods = f"/clusters/{account.cluster}/pods"
-    pod = await plane.ask("POST", pods, wire.Pod, wire.NewPod(account.namespace, account.name))
+    new = wire.NewPod(account.namespace, account.name, spec.proxy, dict(spec.annotations), spec.read_by_proxy)
+    pod = await plane.ask("POST", pods, wire.Pod, new)
     try:
         yield pod
     finally:
@@ -66,19 +69,27 @@ def injected(account: wire.Account, running: Running, files: Path, via: Generati
 
 
 def pod_environment(
-    own: Mapping[str, str], running: Running, files: RunDir, injection: Injection | None, *, imds: str | None = None
+    own: Mapping[str, str],
+    running: Running,
+    files: RunDir,
+    injection: Injection | None,
+    spec: PodSpec,
+    *,
+    imds: str | None = None,
 ) -> dict[str, str]:
     """Return the program's environment: the caller's without any ``AWS_*``, and what a pod here is given.
 
-    `imds` is the URL of the pod's metadata service; without one there is none for it. Config and credentials files
-    are empty ones, so that no profile of the caller's home comes through.
+    A variable of the pod's own wins against an injected one, as in AWS's webhook. `imds` is the URL of the pod's
+    metadata service; without one there is none for it. Config and credentials files are empty ones, so that no
+    profile of the caller's home comes through.
     """
     kept = {name: value for name, value in own.items() if not name.startswith("AWS_")}
-    direct = no_proxy(own)
+    direct = no_proxy({**own, **spec.environment}, *_host(imds))
     empty = files.write("empty", b"")
     place = Place(Region(running.region))
     return kept | {
         **dict(injection.env if injection else metadata_environment(place, endpoint=imds)),
+        **spec.environment,
         "AWS_ENDPOINT_URL": running.url,
         "AWS_ENDPOINT_URL_STS": running.url,
         "AWS_CONFIG_FILE": str(empty),
@@ -130,12 +141,15 @@ async def keep_alive(plane: Plane, pod: wire.Pod, clock: Clock) -> None:
 
     That the plane is away, or has come back elsewhere, is said once: its program sees nothing but failing calls.
     """
-    away = False
+    away, door = False, pod.metadata_url
     while True:
         await clock.sleep(HEARTBEAT)
         try:
-            await plane.ask("POST", f"/clusters/{pod.cluster}/pods/{pod.uid}/heartbeat", wire.Pod)
+            now = await plane.ask("POST", f"/clusters/{pod.cluster}/pods/{pod.uid}/heartbeat", wire.Pod)
             away = False
+            if door != now.metadata_url:
+                _warn("the plane was started anew, and this pod's metadata service is gone: start the program again")
+                door = now.metadata_url
         except ServiceError as fault:
             if fault.status == 404:
                 _warn(f"the plane does not know this pod any more ({fault.message}): it gets no new credentials")
@@ -144,6 +158,10 @@ async def keep_alive(plane: Plane, pod: wire.Pod, clock: Clock) -> None:
             if not away:
                 _warn(_whereabouts(plane) or f"the plane cannot be asked ({fault.message}); trying again")
             away = True
+
+
+def _host(url: str | None) -> tuple[str, ...]:
+    return () if url is None else (split_url(url)[0].host,)
 
 
 def _whereabouts(plane: Plane) -> str:

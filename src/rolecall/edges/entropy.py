@@ -23,6 +23,11 @@ def choice_text(alphabet: str, count: int) -> str:
     return "".join(secrets.choice(alphabet) for _ in range(count))
 
 
+def number(least: int, most: int) -> int:
+    """Return a whole number, drawn evenly, from `least` to `most`."""
+    return _DICE.randint(least, most)
+
+
 def uuid4() -> str:
     """Return a random UUID (RFC 9562, version 4) in its lower-case text form."""
     return str(uuid.uuid4())

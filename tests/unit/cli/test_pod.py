@@ -13,6 +13,7 @@ import pytest
 from msgspec import structs
 
 from rolecall.cli.pod import HEARTBEAT, injected, keep_alive, mount_token, pod_environment, rotate
+from rolecall.cli.pod_spec import PodSpec
 from rolecall.core.injection import Injection, Place
 from rolecall.daemons.local_aws.apiserver import wire
 from rolecall.daemons.local_aws.state_files import NO_PROXY
@@ -176,6 +177,20 @@ def test_heartbeats_end_with_the_pod(capsys: pytest.CaptureFixture[str]) -> None
     assert said.count("cannot be asked (away)") == 1, "once for each time that the plane is away"
 
 
+def test_a_metadata_service_that_is_gone_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """A plane that was started anew knows the pod, and has no listener for it: said once."""
+
+    async def scene() -> None:
+        clock = FakeClock()
+        pod = structs.replace(POD, metadata_url="http://127.80.0.1:9")
+        task = asyncio.create_task(keep_alive(FakePlane(clock), pod, clock))
+        await clock.advance(61)
+        task.cancel()
+
+    asyncio.run(scene())
+    assert capsys.readouterr().err.count("metadata service is gone") == 1
+
+
 def test_a_plane_that_came_back_elsewhere_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """Its program was given addresses that nobody serves any more: it would fail without a word from us."""
 
@@ -213,7 +228,7 @@ def test_proxies_are_never_between_a_program_and_the_plane(
 
     A star means everything only where it stands alone (urllib, curl).
     """
-    made = pod_environment(own, RUNNING, files, None)
+    made = pod_environment(own, RUNNING, files, None, PodSpec())
     assert made["NO_PROXY"].split(",") == direct
     assert made["no_proxy"] == made["NO_PROXY"]
 
@@ -221,7 +236,7 @@ def test_proxies_are_never_between_a_program_and_the_plane(
 def test_nothing_of_the_callers_aws_comes_through(files: RunDir) -> None:
     """Neither by a variable that we know nor by one that we do not; without an injection there is just a place."""
     own = {"AWS_PROFILE": "x", "AWS_REGION": "eu-west-1", "AWS_": "x", "AWS_NEW_THING": "x", "AWSOME": "1", "PATH": "/"}
-    made = pod_environment(own, RUNNING, files, None)
+    made = pod_environment(own, RUNNING, files, None, PodSpec())
     aws = {name: value for name, value in made.items() if name.startswith("AWS_")}
     assert {name for name, value in aws.items() if value == "x"} == set()
     assert (aws["AWS_REGION"], aws["AWS_DEFAULT_REGION"], made["AWSOME"], made["PATH"]) == ("us-west-2",) * 2 + (
@@ -236,7 +251,7 @@ def test_nothing_of_the_callers_aws_comes_through(files: RunDir) -> None:
 def test_a_metadata_service_is_found_by_its_variable(files: RunDir) -> None:
     """What the caller said of another is not the pod's."""
     own = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://elsewhere"}
-    made = pod_environment(own, RUNNING, files, None, imds=RUNNING.imds_url)
+    made = pod_environment(own, RUNNING, files, None, PodSpec(), imds=RUNNING.imds_url)
     assert made["AWS_EC2_METADATA_SERVICE_ENDPOINT"] == "http://127.0.0.1:4502"
     assert (made["AWS_EC2_METADATA_DISABLED"], made["AWS_REGION"]) == ("false", "us-west-2")
 

@@ -85,6 +85,11 @@ def authenticate(tx: Tx, request: Request, signed: Signed, codes: Codes, now: fl
     return session_of(row)
 
 
+def session_by_key(tx: Tx, access_key_id: str) -> RoleSession:
+    """Return a session that was issued here, by its access key id."""
+    return session_of(tx.execute("SELECT * FROM sessions WHERE access_key_id = ?", (access_key_id,)).fetchone())
+
+
 def session_of(row: Row) -> RoleSession:
     """Return the session that a row of ``sessions`` describes."""
     role = RoleArn.parse(row["role_arn"])

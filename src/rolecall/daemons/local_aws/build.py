@@ -15,6 +15,7 @@ from rolecall.daemons.local_aws.faces import Face, QueryFace, RestFace
 from rolecall.daemons.local_aws.front import Front
 from rolecall.daemons.local_aws.guard import Guard
 from rolecall.daemons.local_aws.hosting import HostedWorld
+from rolecall.daemons.local_aws.imds.pod_doors import PodDoors
 from rolecall.daemons.local_aws.issuers import Issuers
 from rolecall.daemons.local_aws.operations import World
 from rolecall.daemons.local_aws.sts.web_identity import WebIdentity
@@ -56,6 +57,7 @@ async def build(
     issuers: Issuers,
     clock: Clock,
     readiness: Readiness,
+    doors: PodDoors,
 ) -> Front:
     """Return the front, with everything behind it, over a database that is open and filled."""
     clusters = Clusters(issuers, database)
@@ -80,7 +82,7 @@ async def build(
         "eks-auth": EksAuthFace(
             eks_auth(hosted, hosted.assume), hosted.associations.revoked, Agents(hosted, config.agent_accounts)
         ),
-        "rolecall": ApiserverFace(issuers, node_uid=entropy.uuid4()),
+        "rolecall": ApiserverFace(issuers, node_uid=entropy.uuid4(), doors=doors),
     }
     return Front(
         guard=Guard((*config.allow_hosts, world.url.removeprefix("http://").rpartition(":")[0])),

@@ -28,7 +28,8 @@ class PlaneConfig:
 
     `max_session_seconds` and `max_token_seconds` cap what is issued, whatever was asked for; they exist to
     see rotation happen within seconds. `trust_policy_quota` is IAM's quota L-C07B4B0D (2,048 to 8,192). Agents that run
-    under one of `agent_accounts` may show their own token in place of a signature.
+    under one of `agent_accounts` may show their own token in place of a signature. With `namespace_restrictions`,
+    kube2iam heeds what a namespace allows.
     """
 
     listen_host: str
@@ -47,6 +48,7 @@ class PlaneConfig:
     insecure_expose: bool = False
     allow_private_issuers: tuple[str, ...] = ()
     agent_accounts: tuple[Subject, ...] = ()
+    namespace_restrictions: bool = False
     verbosity: str = "info"
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from rolecall.core.source import Issued
 from rolecall.core.tokens.keys import Keyset
 from rolecall.daemons.local_aws import ids
 from rolecall.daemons.local_aws.apiserver import pods
-from rolecall.daemons.local_aws.authenticate import session_of
+from rolecall.daemons.local_aws.authenticate import session_by_key
 from rolecall.daemons.local_aws.eks.association_store import SqliteAssociations
 from rolecall.daemons.local_aws.eks.clusters import cluster_facts
 from rolecall.daemons.local_aws.iam.records import find_role, trust_of
@@ -95,10 +95,7 @@ class HostedWorld:
         def work(tx: Tx) -> Issued:
             principal: Principal = Service(SERVICE_PRINCIPAL, self._world.account, self._world.partition)
             if before is not None:
-                row = tx.execute(
-                    "SELECT * FROM sessions WHERE access_key_id = ?", (before.credentials.access_key_id,)
-                ).fetchone()
-                principal = session_of(row)
+                principal = session_by_key(tx, before.credentials.access_key_id)
             return assume(tx, self._world, principal, hop, now).issued()
 
         return await self._database.run(work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import aclosing, closing
 
 from rolecall import __version__
 from rolecall.daemons.local_aws.agent_child import AgentChild, until_stopped
@@ -55,7 +55,7 @@ async def _serve(config: PlaneConfig, state: StateDir, announce: Callable[[Runni
             agent = AgentChild(config, state, urls.plane)
             await serving.wait()
             try:
-                async with served(opened.imds.answer, imds, clock):
+                async with served(opened.imds.answer, imds, clock), aclosing(opened.doors):
                     running = _running(config, urls, await agent.start())
                     state.announce(running)
                     readiness.ready = True

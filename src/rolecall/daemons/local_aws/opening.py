@@ -13,6 +13,9 @@ from rolecall.daemons.local_aws.iam.records import active_key, bootstrap
 from rolecall.daemons.local_aws.imds.ec2 import Ec2
 from rolecall.daemons.local_aws.imds.face import MetadataService
 from rolecall.daemons.local_aws.imds.instance import launch
+from rolecall.daemons.local_aws.imds.pod_doors import PodDoors
+from rolecall.daemons.local_aws.imds.proxied import Node
+from rolecall.daemons.local_aws.imds.wire import documents
 from rolecall.daemons.local_aws.issuers import Issuers
 from rolecall.daemons.local_aws.schema import MIGRATIONS
 from rolecall.daemons.local_aws.state_files import Urls, write_clusters, write_state_files
@@ -24,10 +27,11 @@ from rolecall.edges.store.sqlite import Database
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What answers at the plane's port, and at its metadata service's."""
+    """What answers at the plane's port, at its metadata service's, and at those of pods behind a proxy."""
 
     front: Front
     imds: MetadataService
+    doors: PodDoors
 
 
 async def open_plane(
@@ -39,9 +43,11 @@ async def open_plane(
     await database.run(lambda tx: bootstrap(tx, world, clock.now()))
     instance = await database.run(lambda tx: launch(tx, world, clock.now()))
     issuers = Issuers(functools.partial(write_clusters, state))
-    front = await build(config, world, database, issuers, clock, readiness)
+    ec2, key = Ec2(instance, world, database, clock), Secret(entropy.token_hex(32))
+    node = Node(ec2, database, key, documents(instance, world))
+    doors = PodDoors(node, restrictions=config.namespace_restrictions)
+    front = await build(config, world, database, issuers, clock, readiness, doors)
     admin = await database.run(lambda tx: active_key(tx, "admin"))
-    node = await database.run(lambda tx: active_key(tx, "node"))
-    write_state_files(state, world, urls=urls, admin=admin, node=node)
-    ec2 = Ec2(instance, world, database, clock)
-    return Opened(front, MetadataService(ec2, key=Secret(entropy.token_hex(32))))
+    agent = await database.run(lambda tx: active_key(tx, "node"))
+    write_state_files(state, world, urls=urls, admin=admin, node=agent)
+    return Opened(front, MetadataService(ec2, key), doors)

@@ -97,4 +97,11 @@ CREATE TRIGGER revocations_bounded AFTER INSERT ON revocations BEGIN
 END;
 """
 
-MIGRATIONS = (_FIRST, _REVOCATIONS)
+_NAMESPACES = """
+CREATE TABLE namespaces (
+  cluster TEXT NOT NULL REFERENCES clusters (name) ON DELETE CASCADE, name TEXT NOT NULL, annotations TEXT NOT NULL,
+  PRIMARY KEY (cluster, name)
+) STRICT;
+"""
+
+MIGRATIONS = (_FIRST, _REVOCATIONS, _NAMESPACES)

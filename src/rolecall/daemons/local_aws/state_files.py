@@ -59,12 +59,12 @@ def write_clusters(state: StateDir, clusters: Mapping[str, str]) -> None:
     write_private(state.clusters, json.dumps(dict(clusters)).encode())
 
 
-def no_proxy(environment: Mapping[str, str]) -> str:
-    """Return the NO_PROXY of an environment, in either case, and loopback and the agent's addresses.
+def no_proxy(environment: Mapping[str, str], *more: str) -> str:
+    """Return the NO_PROXY of an environment, in either case, and loopback, the agent's addresses and `more`.
 
     ``*`` alone means everything, and only alone.
     """
-    hosts = ",".join((environment.get("NO_PROXY", ""), environment.get("no_proxy", ""), NO_PROXY)).split(",")
+    hosts = ",".join((environment.get("NO_PROXY", ""), environment.get("no_proxy", ""), NO_PROXY, *more)).split(",")
     named = list(dict.fromkeys(filter(None, map(str.strip, hosts))))
     return "*" if "*" in named else ",".join(named)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from rolecall.core.exchange import Reply
 from rolecall.core.grant import Decision, Refusal
 from rolecall.core.source import Issued
@@ -29,7 +31,7 @@ class KiamDialect:
         """Raises `BadInput` for an expression of allowed routes that cannot be read."""
         self._rules = rules
         route = compiled(rules.allow_route)
-        self.allowed = frozenset(name for name in DOCUMENTS if route.search(upstream_path(name)))
+        self.allowed: Collection[str] = frozenset(name for name in DOCUMENTS if route.search(upstream_path(name)))
 
     def local(self, asked: Asked) -> Reply | None:
         """Return kiam's pong, its redirect to the listing, or that the path is blocked."""

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from rolecall.core.names import Namespace, ServiceAccountName
+from rolecall.daemons.local_aws.apiserver.annotations import changed
 from rolecall.daemons.local_aws.apiserver.wire import Account, Annotations, Association
 from rolecall.daemons.local_aws.eks.association_store import association_of
 from rolecall.daemons.local_aws.operations import World
 from rolecall.edges import entropy
 from rolecall.edges.store.sqlite import Tx
 from rolecall.errors import BadName, ServiceError
-
-# Kubernetes, ValidateAnnotations: a qualified name, case aside; a DNS subdomain of at most 253 before the slash.
-_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_KEY = re.compile(rf"((?=[^/]{{1,253}}/){_LABEL}(\.{_LABEL})*/)?[a-z0-9]([a-z0-9_.-]{{0,61}}[a-z0-9])?")
-LONGEST_ANNOTATIONS = 256 * 1024
 
 
 def account_uid(tx: Tx, cluster: str, namespace: Namespace, name: ServiceAccountName) -> str:
@@ -63,16 +57,7 @@ def annotate(tx: Tx, world: World, cluster: str, namespace: str, name: str, chan
     """Set and remove annotations; nothing is changed where one of them is illegal."""
     checked = _names(namespace, name)
     account_uid(tx, cluster, *checked)
-    kept = dict(account(tx, world, cluster, namespace, name).annotations)
-    for key, value in change.annotations.items():
-        if not _KEY.fullmatch(key.lower()):
-            raise ServiceError("InvalidParameterException", f"{key[:80]!r} is not an annotation key: use domain/name")
-        if value is None:
-            kept.pop(key, None)
-        else:
-            kept[key] = value
-    if sum(len(key.encode()) + len(value.encode()) for key, value in kept.items()) > LONGEST_ANNOTATIONS:
-        raise ServiceError("InvalidParameterException", "annotations of one object are at most 256 KiB")
+    kept = changed(account(tx, world, cluster, namespace, name).annotations, change.annotations)
     tx.execute(
         "UPDATE service_accounts SET annotations = ? WHERE cluster = ? AND namespace = ? AND name = ?",
         (msgspec.json.encode(kept).decode(), cluster, *checked),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -11,10 +11,11 @@ import msgspec
 
 from rolecall.core.exchange import Reply, Request
 from rolecall.core.names import Namespace, ServiceAccountName
-from rolecall.daemons.local_aws.apiserver import accounts, pods, tokens, wire
+from rolecall.daemons.local_aws.apiserver import accounts, namespaces, pods, tokens, wire
 from rolecall.daemons.local_aws.authenticate import JSON_CODES, session_of
 from rolecall.daemons.local_aws.eks.clusters import cluster_facts, cluster_row
 from rolecall.daemons.local_aws.faces import Reading
+from rolecall.daemons.local_aws.imds.pod_doors import PodDoors
 from rolecall.daemons.local_aws.issuers import Issuers
 from rolecall.daemons.local_aws.operations import Answer, Call, Operation, anything
 from rolecall.daemons.local_aws.principals import User
@@ -23,6 +24,7 @@ from rolecall.edges.store.sqlite import Tx
 from rolecall.errors import BadName, ServiceError
 
 Act = Callable[[Tx, Call, tuple[str, ...]], msgspec.Struct]
+Later = Callable[[Call, Answer], Awaitable[Answer]]
 _CLUSTER = "/clusters/([^/]+)"
 
 
@@ -40,15 +42,23 @@ class ApiserverFace:
     codes = JSON_CODES
     denied = "AccessDeniedException"
 
-    def __init__(self, issuers: Issuers, node_uid: str) -> None:
+    def __init__(self, issuers: Issuers, node_uid: str, doors: PodDoors) -> None:
         self._issuers = issuers
         self._node_uid = node_uid
+        self._doors = doors
+        self._later: dict[str, Later] = {
+            "CreatePod": self._open_door,
+            "HeartbeatPod": self._show_door,
+            "DeletePod": self._close_door,
+        }
         account = f"{_CLUSTER}/serviceaccounts/([^/]+)/([^/]+)"
         table: tuple[tuple[str, str, str, Act], ...] = (
             ("GET", "/clusters", "ListClusters", _list_clusters),
             ("GET", f"{_CLUSTER}/serviceaccounts", "ListServiceAccounts", _list_accounts),
             ("GET", account, "GetServiceAccount", _get_account),
             ("PUT", account, "AnnotateServiceAccount", _annotate),
+            ("GET", f"{_CLUSTER}/namespaces", "ListNamespaces", _list_namespaces),
+            ("PUT", f"{_CLUSTER}/namespaces/([^/]+)", "AnnotateNamespace", _annotate_namespace),
             ("POST", f"{_CLUSTER}/pods", "CreatePod", _create_pod),
             ("GET", f"{_CLUSTER}/pods", "ListPods", _list_pods),
             ("POST", f"{_CLUSTER}/pods/([^/]+)/heartbeat", "HeartbeatPod", _heartbeat),
@@ -87,8 +97,25 @@ class ApiserverFace:
             return Reply(200, wire.encode(answer["message"]), (*headers, ("cache-control", "no-store")))
 
         quiet = route.name == "HeartbeatPod"
-        operation = Operation(f"rolecall:{route.name}", anything, act=act, for_everyone=True, quiet=quiet)
+        later = self._later.get(route.name)
+        operation = Operation(f"rolecall:{route.name}", anything, act=act, later=later, for_everyone=True, quiet=quiet)
         return Reading(route.name, operation, dict, render)
+
+    async def _open_door(self, call: Call, answer: Answer) -> Answer:
+        """Give a pod that was made its own metadata service, where it is to have one."""
+        wanted = wire.decode(call.request.body, wire.NewPod)
+        if wanted.proxy is None:
+            return answer
+        url = await self._doors.open(answer["message"], wanted, wanted.proxy)
+        return {"message": msgspec.structs.replace(answer["message"], metadata_url=url)}
+
+    async def _show_door(self, _call: Call, answer: Answer) -> Answer:
+        pod = answer["message"]
+        return {"message": msgspec.structs.replace(pod, metadata_url=self._doors.url_of(pod.uid))}
+
+    async def _close_door(self, _call: Call, answer: Answer) -> Answer:
+        await self._doors.close(answer["message"].uid)
+        return answer
 
     def _create_token(self, tx: Tx, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
         wanted = wire.decode(call.request.body, wire.NewToken)
@@ -147,6 +174,17 @@ def _annotate(tx: Tx, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
     cluster, namespace, name = parts
     change = wire.decode(call.request.body, wire.Annotations)
     return accounts.annotate(tx, call.world, cluster, namespace, name, change)
+
+
+def _list_namespaces(tx: Tx, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
+    cluster_row(tx, parts[0])
+    return wire.NamespaceList(namespaces.annotated(tx, parts[0]))
+
+
+def _annotate_namespace(tx: Tx, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:
+    cluster_row(tx, parts[0])
+    cluster, name = parts
+    return namespaces.annotate(tx, cluster, name, wire.decode(call.request.body, wire.Annotations))
 
 
 def _create_pod(tx: Tx, call: Call, parts: tuple[str, ...]) -> msgspec.Struct:

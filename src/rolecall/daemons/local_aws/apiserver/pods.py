@@ -6,6 +6,7 @@ from rolecall.core.names import ClusterName, Namespace, ServiceAccountName
 from rolecall.core.records import PodFacts
 from rolecall.daemons.local_aws import ids
 from rolecall.daemons.local_aws.apiserver.accounts import account_uid
+from rolecall.daemons.local_aws.apiserver.annotations import changed
 from rolecall.daemons.local_aws.apiserver.wire import NewPod, Pod
 from rolecall.edges import entropy
 from rolecall.edges.store.sqlite import Row, Tx
@@ -25,6 +26,7 @@ def register(tx: Tx, cluster: str, wanted: NewPod, now: float) -> Pod:
         account = ServiceAccountName.parse(wanted.service_account)
     except BadName as fault:
         raise ServiceError("InvalidParameterException", fault.message) from None
+    changed({}, wanted.annotations)  # raises for what Kubernetes would not take
     account_uid(tx, cluster, namespace, account)
     uid = entropy.uuid4()
     tx.execute("DELETE FROM pods WHERE coalesce(ended_at, heartbeat_by) < ?", (now - _KEPT_AFTER_END,))
@@ -77,6 +79,12 @@ def running(tx: Tx, cluster: str, now: float) -> tuple[Pod, ...]:
         (cluster, now),
     )
     return tuple(_pod(row, now) for row in rows)
+
+
+def runs(tx: Tx, uid: str, now: float) -> bool:
+    """Say whether there is such a pod, and it runs."""
+    row = tx.execute("SELECT * FROM pods WHERE uid = ?", (uid,)).fetchone()
+    return row is not None and _runs(row, now)
 
 
 def facts(tx: Tx, cluster: str, uid: str, now: float) -> PodFacts | None:

@@ -9,6 +9,8 @@ GET      ``/clusters``                                                   --     
 GET      ``/clusters/{cluster}/serviceaccounts``                         --              `AccountList`
 GET      ``/clusters/{cluster}/serviceaccounts/{namespace}/{name}``      --              `Account`
 PUT      ``/clusters/{cluster}/serviceaccounts/{namespace}/{name}``      `Annotations`   `Account`
+GET      ``/clusters/{cluster}/namespaces``                                --              `NamespaceList`
+PUT      ``/clusters/{cluster}/namespaces/{name}``                         `Annotations`   `NamespaceFacts`
 POST     ``/clusters/{cluster}/pods``                                    `NewPod`        `Pod`
 GET      ``/clusters/{cluster}/pods``                                    --              `PodList`
 POST     ``/clusters/{cluster}/pods/{uid}/heartbeat``                    --              `Pod`
@@ -22,7 +24,7 @@ An error answers `Fault` with its HTTP status and the code in ``x-amzn-ErrorType
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -79,15 +81,39 @@ class Annotations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     annotations: dict[str, str | None]
 
 
+class NamespaceFacts(msgspec.Struct, frozen=True):
+    """A namespace. One that nobody annotated is there, with no annotations."""
+
+    cluster: str
+    name: str
+    annotations: dict[str, str]
+
+
+class NamespaceList(msgspec.Struct, frozen=True):
+    """The namespaces that have annotations, by name."""
+
+    namespaces: tuple[NamespaceFacts, ...]
+
+
+Proxy = Literal["kube2iam", "kiam", "metadataproxy"]
+
+
 class NewPod(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """Register a pod of a service account; it lives until it is deleted or its heartbeat stops."""
+    """Register a pod of a service account; it lives until it is deleted or its heartbeat stops.
+
+    With `proxy`, it is given a metadata service of its own, by which this proxy knows it: by the pod's annotations,
+    or by its container's environment (of which only what the proxy reads belongs here).
+    """
 
     namespace: str
     service_account: str
+    proxy: Proxy | None = None
+    annotations: dict[str, str] = {}
+    environment: dict[str, str] = {}
 
 
 class Pod(msgspec.Struct, frozen=True, rename="camel"):
-    """A registered pod. Send a heartbeat well before `heartbeat_by`."""
+    """A registered pod. Send a heartbeat well before `heartbeat_by`; `metadata_url` is its own metadata service's."""
 
     cluster: str
     namespace: str
@@ -97,6 +123,7 @@ class Pod(msgspec.Struct, frozen=True, rename="camel"):
     node: str
     running: bool
     heartbeat_by: float
+    metadata_url: str | None = None
 
 
 class PodList(msgspec.Struct, frozen=True):
