@@ -45,7 +45,7 @@ class CertificateKeeper:
         dice: Callable[[float, float], float],
     ) -> None:  # fmt: skip
         self._settings, self._objects, self._tls = settings, objects, tls
-        self._namespace, self._service = place
+        self._namespace, self._service = map(str, place)  # of names as such, no document can be written
         self._clock, self._log, self._dice = clock, log, dice
         self._secrets = f"/api/v1/namespaces/{self._namespace}/secrets"
         self._secret = f"{self._secrets}/{settings.secret}"

@@ -7,6 +7,7 @@ import base64
 import json
 from typing import Any
 
+from rolecall.core.names import Namespace
 from rolecall.core.secrets import Secret
 from rolecall.daemons.webhook.certificate.keeper import CertificateKeeper
 from rolecall.daemons.webhook.certificate.plan import FORMER_FOR
@@ -98,7 +99,7 @@ class Tls:
 def keeper(objects: Objects, clock: FakeClock) -> tuple[CertificateKeeper, Tls]:
     tls = Tls(objects)
     made = CertificateKeeper(
-        SETTINGS, ("rolecall", "hook"), objects, tls, clock=clock, log=Log(), dice=lambda low, high: high
+        SETTINGS, (Namespace("rolecall"), "hook"), objects, tls, clock=clock, log=Log(), dice=lambda low, high: high
     )
     return made, tls
 
