@@ -23,6 +23,11 @@ class AtPodIp:
     address: str
     pod: PodFacts
 
+    @property
+    def id(self) -> str:
+        """What no other pod is called, now or later."""
+        return self.pod.uid
+
 
 @dataclass(frozen=True, slots=True)
 class AtContainerIp:
@@ -30,6 +35,11 @@ class AtContainerIp:
 
     address: str
     container: ContainerFacts
+
+    @property
+    def id(self) -> str:
+        """What no other container is called, now or later."""
+        return self.container.id
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,10 +52,12 @@ class Request:
 class Reply:
     """An HTTP reply. Content-Length and Date are the server's to add.
 
-    `reason` is never sent: the stable word of a refusal, for counters and logs.
+    `reason` is never sent: the stable word of a refusal, for counters and logs. With `hops`, neither this reply nor
+    any after it on the connection passes through so many routers: each is a step for the packets' time to live.
     """
 
     status: int
     body: bytes = b""
     headers: Headers = field(default=())
     reason: str = field(default="", compare=False)
+    hops: int = field(default=0, compare=False)

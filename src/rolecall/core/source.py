@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from rolecall.core.caller import AtContainerIp, AtPodIp
 from rolecall.core.credentials import Credentials
 from rolecall.core.grant import Decision, Grant, Refusal
 from rolecall.core.names import ClusterName, Namespace, RoleArn, ServiceAccountName
@@ -26,7 +27,8 @@ class Ask:
 
     `token` is the raw service-account token where the door takes one; `peer` the address it came from;
     `cluster` and `role` are what the request itself names. `agent_node` is the node that the agent which asks has
-    proved to be on; None where it asks for any node's pods.
+    proved to be on; None where it asks for any node's pods. `grant` and `caller` are there where the door has decided
+    already: what is asked for is the granted session, for nobody but this caller.
     """
 
     token: Secret | None = None
@@ -34,6 +36,8 @@ class Ask:
     cluster: ClusterName | None = None
     role: RoleArn | None = None
     agent_node: str | None = None
+    grant: Grant | None = None
+    caller: AtPodIp | AtContainerIp | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from rolecall.core.backoff import delays
+from rolecall.core.grant import Grant
 from rolecall.core.names import ClusterName, RoleArn
 from rolecall.core.source import Ask, Issued, Source
 from rolecall.edges.clock import Clock, within
@@ -46,7 +47,7 @@ class FlightRules:
 
     `most`: questions asked upstream at once; `seconds`: how long one may take. A failure that the same call
     will not mend is remembered for `final_first` at first and `final_longest` at most; one that may pass by
-    itself for `passing_first` and `passing_longest`.
+    itself for `passing_first` and `passing_longest`. `upstream` is who is asked, for messages.
     """
 
     most: int = 1000
@@ -55,6 +56,7 @@ class FlightRules:
     final_longest: float = 30.0
     passing_first: float = 0.5
     passing_longest: float = 5.0
+    upstream: str = "EKS Auth"
 
 
 DEFAULT_FLIGHTS = FlightRules()
@@ -77,10 +79,23 @@ class _Denial:
 
 
 def key_of(ask: Ask) -> Key:
-    """Return what makes two asks the same question. Without a token, who asks is where it asks from."""
+    """Return what makes two asks the same question.
+
+    Without a token, who asks is where it asks from. A granted session is asked for with all that STS is told, and for
+    one caller: neither another external id nor another pod is given it.
+    """
+    if ask.grant is not None:
+        return (b"grant", None, ask.grant.role, _told_of(ask.grant, ask.caller.id if ask.caller else ""))
     if ask.token is None:
         return (b"", ask.cluster, ask.role, ask.peer)
     return (ask.token.digest(), ask.cluster, ask.role, "")
+
+
+def _told_of(grant: Grant, caller: str) -> str:
+    """Return what a grant has beside its role. No name of a session, external id or caller has a line break."""
+    session = grant.hops[-1].session
+    external_id = "" if session.external_id is None else session.external_id
+    return "\n".join((session.name, external_id, str(session.duration), repr(sorted(session.tags.items())), caller))
 
 
 def code_of(error: Exception) -> str:
@@ -179,7 +194,9 @@ class Flights:
         if self._per_source is not None and not self._per_source.take(ask.peer):
             raise ServiceError("TooManyRequests", "Too Many Requests", status=429)
         if self.full:
-            raise ServiceError("ServiceUnavailable", "too many questions are waiting for EKS Auth", status=503)
+            raise ServiceError(
+                "ServiceUnavailable", f"too many questions are waiting for {self.rules.upstream}", status=503
+            )
 
     async def _fly(self, key: Key, ask: Ask) -> Outcome:
         """Ask, and settle what comes of it. `launched` says until then when the question was put."""
@@ -206,9 +223,9 @@ class Flights:
         try:
             issued = await within(self._clock, self.rules.seconds, self._source(ask))
         except asyncio.CancelledError:
-            return Upstream(_STOPPING if self.closed else "the call to EKS Auth was given up")
+            return Upstream(_STOPPING if self.closed else f"the call to {self.rules.upstream} was given up")
         except TimeoutError:
-            return NoAnswer(f"EKS Auth gave no answer within {self.rules.seconds:g} seconds")
+            return NoAnswer(f"{self.rules.upstream} gave no answer within {self.rules.seconds:g} seconds")
         except RolecallError as error:
             return error
         except Exception as error:  # noqa: BLE001 - a defect must reach every waiter, and be logged once

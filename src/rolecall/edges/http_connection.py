@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from rolecall.core.exchange import Reply, Request
 from rolecall.edges.http_head import head_of, phrase
 from rolecall.edges.http_reader import RequestReader, Unreadable
+from rolecall.edges.sockets import limit_hops
 
 if TYPE_CHECKING:
     from rolecall.edges.http_server import HttpServer
@@ -196,6 +197,8 @@ class Connection(asyncio.Protocol):
         silent = request.method == "HEAD" or reply.status in (204, 304)
         self._arm(self._server.limits.idle)  # also to a client that never reads what it is left with
         dated = self._server.dated(self._server.clock.now())
+        if reply.hops:
+            limit_hops(self._transport.get_extra_info("socket"), reply.hops)
         self._transport.write(head_of(reply, keep=keep) + dated + (b"" if silent else reply.body))
         if not keep:
             self._end()

@@ -33,6 +33,14 @@ def bind_tcp(host: str, port: int, *, flag: str = "--port") -> socket.socket:
     return listener
 
 
+def limit_hops(connected: socket.socket, hops: int) -> None:
+    """Have a connection's packets live for so many hops, those that are sent again as well."""
+    if connected.family == socket.AF_INET6:
+        connected.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, hops)
+    if connected.family == socket.AF_INET:
+        connected.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
+
+
 def shown_address(listener: socket.socket) -> str:
     """Return ``host:port`` of a bound socket, with brackets around IPv6."""
     host, port = listener.getsockname()[:2]

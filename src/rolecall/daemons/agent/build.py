@@ -44,6 +44,7 @@ from rolecall.edges.turns import Turns
 from rolecall.mechanisms.pod_identity import door
 
 if TYPE_CHECKING:
+    from rolecall.daemons.agent.metadata.build import MetadataDoor
     from rolecall.daemons.agent.warm.restart import WarmRestart
 
 
@@ -66,6 +67,7 @@ class Agent:
     watching: asyncio.Task[None] | None = None
     source_check: SourceCheck | None = None
     warm: WarmRestart | None = None
+    metadata: MetadataDoor | None = None
 
     def start(self) -> None:
         """Begin the work in the background. Call it once, inside the running loop."""
@@ -75,6 +77,8 @@ class Agent:
             self.source_check.start()
         if self.warm is not None:
             self.warm.start()
+        if self.metadata is not None:
+            self.metadata.start()
         if self.watch is not None:
             self.watching = asyncio.create_task(self.watch.run(), name="agent.revocations")
 
@@ -83,6 +87,7 @@ class Agent:
         found = [self.cache.fault(), "" if self.source_check is None else self.source_check.fault()]
         if self.watching is not None and self.watching.done() and not self.watching.cancelled():
             found += ["the watch for revocations has ended"] if self.watching.exception() else []
+        found += [] if self.metadata is None else self.metadata.faults()
         return [fault for fault in found if fault]
 
     async def close(self) -> None:
@@ -94,6 +99,8 @@ class Agent:
             await self.source_check.close()
         if self.warm is not None:
             await self.warm.close()
+        if self.metadata is not None:
+            await self.metadata.close()
         await self.cache.close()
         await self.proof.close()
         self.http.close()
@@ -127,7 +134,19 @@ def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
     corridor.learn = hot.learn if check is None else check.learning(hot.learn)
     watch = _watch(config, revocations(config, http, known), cache, clock, log)
     warm = _warm(config, cache, check, watch, clock, log)
-    return Agent(audit, calls, corridor, cache, http, hot, known, watch, source_check=check, warm=warm)
+    metadata = _metadata(config, known, clock, log)
+    return Agent(
+        audit, calls, corridor, cache, http, hot, known, watch, source_check=check, warm=warm, metadata=metadata
+    )
+
+
+def _metadata(config: AgentConfig, known: Proof, clock: Clock, log: Log) -> MetadataDoor | None:
+    """Return the metadata door that the settings ask for; None where they ask for none."""
+    if config.metadata is None:
+        return None
+    from rolecall.daemons.agent.metadata.build import metadata_door  # here: it costs memory that others need not pay
+
+    return metadata_door(config, known, clock, log)
 
 
 def _warm(

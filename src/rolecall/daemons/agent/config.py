@@ -11,9 +11,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rolecall.core.names import ClusterName, Region
+from rolecall.daemons.agent.metadata.flags import add_flags, settings_of
 from rolecall.daemons.environment import Parser, port, seconds, switch, verbosity_word
 from rolecall.edges.aws.endpoints import configured_endpoint, is_aws, refuse_fips
 from rolecall.edges.aws.profiles import read_profile
@@ -22,6 +23,9 @@ from rolecall.edges.sockets import is_loopback
 from rolecall.edges.telemetry import FORMATS
 from rolecall.edges.tls import TlsFiles
 from rolecall.errors import BadName, Misconfigured
+
+if TYPE_CHECKING:
+    from rolecall.daemons.agent.metadata.settings import MetadataSettings
 
 LINK_LOCAL = ("169.254.170.23", "fd00:ec2::23")
 # Flags of AWS's agent that are taken and change nothing, and why.
@@ -38,6 +42,7 @@ class AgentConfig:
 
     `cluster` is fixed, or `clusters_file` maps the token's issuer to one. Durations are in seconds. `region` is None
     only where nothing is signed: the agent proves itself with `token_file` or with a certificate of `upstream_tls`.
+    With neither cluster nor clusters file, the metadata door is the only one.
     """
 
     cluster: ClusterName | None
@@ -65,6 +70,12 @@ class AgentConfig:
     source_check: str = "off"
     kubeconfig: Path | None = None
     warm_file: Path | None = None
+    metadata: MetadataSettings | None = None
+
+    @property
+    def pod_identity(self) -> bool:
+        """Whether there is a door for Pod Identity."""
+        return self.cluster is not None or self.clusters_file is not None
 
     def allowed_hosts(self) -> frozenset[str]:
         """Return the Host values that the door answers to: where it is bound."""
@@ -101,21 +112,21 @@ def read_config(
     flags = _checked_cluster(_parser().parse_args(argv))
     endpoint, ca_file = _endpoint(flags.endpoint, env), _ca_bundle(env.get("AWS_CA_BUNDLE") or "")
     token_file, tls = _own_proof(flags, endpoint, ca_file)
-    signs = token_file is None and tls.certificate is None
+    hosts = tuple(node_local_host(host) for host in flags.bind_hosts or LINK_LOCAL)
+    metadata = settings_of(flags, hosts)
+    signs = _signs(flags) or (metadata is not None and metadata.assumes)
     region, cluster = _place(flags, env, find_region if signs else None, needed=signs)
     config = AgentConfig(
         cluster=cluster,
         node=flags.node_name or env.get("NODE_NAME") or None,
         endpoint=endpoint,
         region=region,
-        hosts=tuple(node_local_host(host) for host in flags.bind_hosts or LINK_LOCAL),
+        hosts=hosts,
         port=flags.port,
         probe_port=flags.probe_port,
         metrics_host=flags.metrics_address,
         metrics_port=flags.metrics_port,
-        renewal=seconds(flags.max_credential_retention_before_renewal),
-        cache_size=flags.max_cache_size,
-        service_qps=flags.max_service_qps if flags.max_service_qps > 0 else 3,
+        **_cache(flags),
         verbosity=verbosity_word(flags.verbosity),
         log_format=flags.log_format,
         exit_with_stdin=flags.exit_with_stdin,
@@ -124,10 +135,24 @@ def read_config(
         token_file=token_file,
         upstream_tls=tls,
         source_check=flags.source_check,
+        metadata=metadata,
         **_files(flags),
         ignored=tuple(flag for flag in IGNORED if getattr(flags, flag.strip("-").replace("-", "_"))),
     )
     return _checked(config)
+
+
+def _cache(flags: argparse.Namespace) -> dict[str, Any]:
+    """Return the bounds of the cache."""
+    qps = flags.max_service_qps if flags.max_service_qps > 0 else 3
+    renewal = seconds(flags.max_credential_retention_before_renewal)
+    return {"renewal": renewal, "cache_size": flags.max_cache_size, "service_qps": qps}
+
+
+def _signs(flags: argparse.Namespace) -> bool:
+    """Say whether EKS Auth is asked, with a signature and not with another proof."""
+    proven = flags.upstream_token_file or flags.upstream_certificate
+    return bool(flags.cluster_name or flags.clusters_file) and not proven
 
 
 def _files(flags: argparse.Namespace) -> dict[str, Any]:
@@ -137,6 +162,8 @@ def _files(flags: argparse.Namespace) -> dict[str, Any]:
 
 
 def _checked_cluster(flags: argparse.Namespace) -> argparse.Namespace:
+    if not (flags.cluster_name or flags.clusters_file) and flags.dialect != "off":
+        return flags
     if bool(flags.cluster_name) == bool(flags.clusters_file):
         raise Misconfigured(
             'required flag(s) "cluster-name" not set' if not flags.cluster_name else "two ways to choose the cluster",
@@ -282,6 +309,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_door(parser)
     _add_upstream(parser)
     _add_view(parser)
+    add_flags(parser)
     _add_ignored(parser)
     parser.add_argument("--exit-with-stdin", action="store_true", help=argparse.SUPPRESS)
     return parser

@@ -17,6 +17,7 @@ from rolecall.edges.telemetry import Log
 from rolecall.errors import Misconfigured
 
 if TYPE_CHECKING:
+    from rolecall.daemons.agent.metadata.settings import MetadataSettings
     from rolecall.edges.admin_socket import AdminSocket
 
 _CONNECTIONS = 2048
@@ -31,7 +32,8 @@ class Listeners:
     """Opens and closes what the agent serves on.
 
     `bound` has the door's address at each host, `not_bound` the hosts that it could not be bound to, with why;
-    `doors` are its servers. `stopping` is set when the door takes nobody in any more.
+    `doors` are its servers. So are `metadata_bound` and `metadata` the metadata door's. `stopping` is set when the
+    doors take nobody in any more.
     """
 
     def __init__(self, config: AgentConfig, clock: Clock, log: Log) -> None:
@@ -39,19 +41,41 @@ class Listeners:
         self.bound: dict[str, str] = {}
         self.not_bound: dict[str, str] = {}
         self.doors: list[HttpServer] = []
+        self.metadata_bound: dict[str, str] = {}
+        self.metadata: list[HttpServer] = []
         self.stopping = False
         self._others: list[HttpServer] = []
         self._admin: AdminSocket | None = None
 
     @property
     def addresses(self) -> list[str]:
-        """The addresses of the door."""
-        return list(self.bound.values())
+        """The addresses of the doors."""
+        return [*self.bound.values(), *self.metadata_bound.values()]
 
     @property
     def in_flight(self) -> int:
-        """How many requests the door is answering now."""
-        return sum(server.in_flight for server in self.doors)
+        """How many requests the doors are answering now."""
+        return sum(server.in_flight for server in (*self.doors, *self.metadata))
+
+    async def open_doors(self, handler: Handler, quick: Quick | None, metadata: Handler | None) -> list[str]:
+        """Serve the doors that the settings ask for, and return their addresses; raises `Misconfigured`."""
+        if self._config.pod_identity:
+            await self.open_door(handler, quick)
+        if metadata is not None and self._config.metadata is not None:
+            await self._open_metadata(metadata, self._config.metadata)
+        return self.addresses
+
+    async def _open_metadata(self, handler: Handler, settings: MetadataSettings) -> None:
+        limits, flags = self._limits(), "--imds-bind-hosts and --imds-port"
+        for host in settings.hosts:
+            try:
+                server, self.metadata_bound[host] = await self._open(host, settings.port, handler, limits, flags)
+                self.metadata.append(server)
+            except Misconfigured as fault:
+                self.not_bound[f"{host}:{settings.port}"] = fault.message
+                self._log.warning("agent.not_bound", host=host, port=settings.port, why=fault.message)
+        if not self.metadata_bound:
+            raise Misconfigured("; ".join(self.not_bound.values()), hint=_hint(settings.hosts))
 
     async def open_door(self, handler: Handler, quick: Quick | None = None) -> list[str]:
         """Serve the door and return its addresses; raises `Misconfigured` where none could be bound.
@@ -73,7 +97,8 @@ class Listeners:
 
     def _limits(self) -> ServerLimits:
         """Return the door's limits: connections are bounded below the number of descriptors, which is raised first."""
-        doors = len(self._config.hosts)
+        metadata = self._config.metadata
+        doors = len(self._config.hosts) + (0 if metadata is None else len(metadata.hosts))
         descriptors = raise_limit(doors * _CONNECTIONS + _OTHER_DESCRIPTORS)
         left = max(descriptors - _OTHER_DESCRIPTORS, descriptors // 4)
         connections = min(_CONNECTIONS, max(1, left // doors))
@@ -102,12 +127,12 @@ class Listeners:
     async def drain(self, seconds: float) -> None:
         """Take no more connections at the door; give requests under way that many seconds. The probes go on."""
         self.stopping = True
-        await asyncio.gather(*(server.close(seconds) for server in self.doors))
+        await asyncio.gather(*(server.close(seconds) for server in (*self.doors, *self.metadata)))
 
     async def close(self) -> None:
         """End all of it now."""
         self.stopping = True
-        await asyncio.gather(*(server.close(0.0) for server in (*self.doors, *self._others)))
+        await asyncio.gather(*(server.close(0.0) for server in (*self.doors, *self.metadata, *self._others)))
         if self._admin is not None:
             self._admin.remove()
 

@@ -64,7 +64,7 @@ async def _serve(config: AgentConfig) -> int:
     listeners = Listeners(config, clock, log)
     on_hangup(lambda: reload(agent, config, log))
     try:
-        addresses = await listeners.open_door(agent.corridor, agent.hot.answer)
+        addresses = await listeners.open_doors(agent.corridor, agent.hot.answer, agent.metadata)
         await open_views(agent, listeners, config, clock)
         agent.start()
         log.info("agent.serving", addresses=addresses, cluster=config.cluster, endpoint=config.endpoint or "aws")

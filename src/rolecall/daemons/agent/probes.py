@@ -45,6 +45,8 @@ class Probes:
         doors = self._listeners
         faults = ["the agent is stopping"] if doors.stopping else []
         faults += [] if doors.addresses else ["the door is not open"]
+        missing = "" if self._agent.metadata is None else self._agent.metadata.missing()
+        faults += [missing] if missing else []
         unready = "" if self._agent.source_check is None else self._agent.source_check.unready()
         faults += [unready] if unready else []
         return _json(not faults, "ready", {"faults": faults, "doors": doors.addresses, "not_bound": doors.not_bound})

@@ -8,7 +8,13 @@ from rolecall.core.source import Source
 from rolecall.daemons.agent.config import AgentConfig
 from rolecall.daemons.serving import SECONDS
 from rolecall.edges import entropy
-from rolecall.edges.aws.authentication import Authentication, ClientCertificate, ServiceAccountToken, Signature
+from rolecall.edges.aws.authentication import (
+    Authentication,
+    ClientCertificate,
+    ServiceAccountToken,
+    Signature,
+    Unproven,
+)
 from rolecall.edges.aws.credential_chain import Chosen, Surroundings, choose
 from rolecall.edges.aws.eks_auth import EksAuth
 from rolecall.edges.aws.endpoints import eks_auth_endpoint
@@ -98,20 +104,35 @@ def proof(config: AgentConfig, http: HttpClient, tls: ClientTls, clock: Clock, l
         return Proof("service-account-token", str(config.token_file), token)
     if config.upstream_tls.certificate is not None:
         return Proof("client-certificate", str(config.upstream_tls.certificate), ClientCertificate(tls))
-    assert config.region is not None, "read_config leaves it out only beside another proof"
+    if config.region is None:
+        return Proof("none", "nothing is asked of AWS", Unproven())
+    found = signer(config, http, clock, log)
+    return Proof(found.kind, found.where, Signature(found, region=config.region, clock=clock), found)
+
+
+def signer(config: AgentConfig, http: HttpClient, clock: Clock, log: Log) -> Chosen:
+    """Return the agent's own AWS credentials; raises `Misconfigured` where there can be none."""
+    assert config.region is not None, "read_config leaves it out only where nothing is signed"
+    doors = [(host, config.port) for host in config.hosts]
+    if config.metadata is not None:
+        doors += [(host, config.metadata.port) for host in config.metadata.hosts]
     # IMDS and containers are asked without a proxy, in threads of their own.
     surroundings = Surroundings(
         region=config.region,
         node=config.node,
         http=http,
-        near=lambda: HttpClient(threads=2, waiting=8, tls=ClientTls(TlsFiles(ca=config.ca_file), log=log)),
+        near=lambda: near_client(config, log),
         clock=clock,
         dice=entropy.dice,
         log=log,
-        doors=[(host, config.port) for host in config.hosts],
+        doors=doors,
     )
-    signer = choose(config.environment, surroundings)
-    return Proof(signer.kind, signer.where, Signature(signer, region=config.region, clock=clock), signer)
+    return choose(config.environment, surroundings)
+
+
+def near_client(config: AgentConfig, log: Log) -> HttpClient:
+    """Return a client for what is on this node, which knows no proxy."""
+    return HttpClient(threads=2, waiting=8, tls=ClientTls(TlsFiles(ca=config.ca_file), log=log))
 
 
 def eks_auth(config: AgentConfig, http: HttpClient, known: Proof, clock: Clock, calls: Calls) -> Source:

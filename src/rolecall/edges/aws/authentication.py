@@ -13,6 +13,7 @@ from rolecall.edges.aws.sigv4 import sign
 from rolecall.edges.clock import Clock
 from rolecall.edges.tls import ClientTls
 from rolecall.edges.token_file import read_token
+from rolecall.errors import Misconfigured
 
 _LONGEST = 20_000  # characters of a token
 
@@ -94,3 +95,14 @@ class ClientCertificate:
     async def check(self) -> None:
         """Raise where the certificate cannot be used and none could before."""
         self._tls.context()
+
+
+class Unproven:
+    """Has nothing to prove itself with, for an agent that asks nobody."""
+
+    async def __call__(self, request: Request) -> Request:
+        """Raise: whoever calls this has not been told of anything to ask."""
+        raise Misconfigured("the agent has no credentials of its own", hint="set --region, and give it credentials")
+
+    async def check(self) -> None:
+        """Find nothing wrong."""

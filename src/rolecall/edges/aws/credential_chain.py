@@ -23,7 +23,7 @@ from rolecall.edges.aws.node_credentials import (
 from rolecall.edges.aws.profiles import Profile, read_profile
 from rolecall.edges.aws.renewed import RenewedCredentials
 from rolecall.edges.clock import Clock
-from rolecall.edges.http_client import HttpClient
+from rolecall.edges.http_client import HttpClient, split_url
 from rolecall.edges.telemetry import Log
 from rolecall.errors import Misconfigured, RolecallError
 
@@ -180,6 +180,12 @@ def _imds(environment: Mapping[str, str], given: Surroundings) -> Chosen:
         raise Misconfigured(
             "there are no AWS credentials to sign with, and AWS_EC2_METADATA_DISABLED keeps the node's role away",
             hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE",
+        )
+    origin, _ = split_url(url)
+    if (origin.host, origin.port) in given.doors:
+        raise Misconfigured(
+            f"the agent would ask itself for its own credentials, at {origin}",
+            hint="unset AWS_EC2_METADATA_SERVICE_ENDPOINT, or let it name the node's own service",
         )
     near = given.near()
     return Chosen("imds", url, _renewed(Imds(url, near).credentials, url, given, extend=True), near)

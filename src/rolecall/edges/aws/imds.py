@@ -76,6 +76,16 @@ class Imds:
         except BadName:
             raise NoNodeCredentials(f"{self.url} named a region that is none") from None
 
+    async def document(self, path: str) -> bytes | None:
+        """Return what is at a path, or None where nothing is; raises `NoNodeCredentials` for any other answer.
+
+        Nothing of a client's request goes with the question.
+        """
+        answer = await self._get(path, await self._token())
+        if answer.status not in (200, 404):
+            raise NoNodeCredentials(f"{self.url} answered with HTTP status {answer.status}")
+        return answer.body if answer.status == 200 else None
+
     async def _token(self) -> Secret:
         answer = await self._call("PUT", "/latest/api/token", "x-aws-ec2-metadata-token-ttl-seconds", _TOKEN_SECONDS)
         token = answer.body.decode("latin-1") if answer.status == 200 else ""

@@ -90,9 +90,10 @@ def status_of(body: bytes | bytearray | msgspec.Raw) -> Status:
 
 
 class PodSpec(msgspec.Struct, frozen=True, rename="camel"):
-    """Where a pod runs, and whether the node's network is its own."""
+    """Where a pod runs and as whom, and whether the node's network is its own."""
 
     node_name: str = ""
+    service_account_name: str = ""
     host_network: bool = False
 
 

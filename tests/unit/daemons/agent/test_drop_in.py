@@ -27,9 +27,19 @@ AWSS = {
 }  # fmt: skip
 
 
+REFERENCE = Path(__file__).parents[4] / "docs" / "reference"
+
+
+def metadata_flags() -> set[str]:
+    """Return the flags of the metadata door, out of its own page."""
+    text = (REFERENCE / "metadata-door.md").read_text()
+    table = text.partition("\n| flag | default | what it does |\n")[2].partition("\n\n")[0]
+    return set(re.findall(r"^\| `(--[-a-z]+)`", table, re.MULTILINE))
+
+
 def rows() -> dict[str, str]:
     """Return what the reference says of each flag: same, better, ignored or ours."""
-    text = (Path(__file__).parents[4] / "docs" / "reference" / "agent.md").read_text()
+    text = (REFERENCE / "agent.md").read_text()
     table = text.partition("\n| flag | default | AWS's agent |\n")[2].partition("\n\n")[0]
     found = {}
     for line in table.splitlines()[1:]:
@@ -52,7 +62,8 @@ def test_the_table_says_what_becomes_of_every_flag() -> None:
 def test_the_table_has_the_parsers_flags() -> None:
     """All of them, and no others."""
     taken = {flag for action in _parser()._actions for flag in action.option_strings}
-    assert rows().keys() == taken - {"-h", "--help", "--exit-with-stdin"}
+    assert rows().keys() | metadata_flags() == taken - {"-h", "--help", "--exit-with-stdin"}
+    assert not rows().keys() & metadata_flags()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,153 @@
+"""Puts the metadata door together: who asks, the corridor, the cache behind it, STS behind that."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+
+from rolecall.core.exchange import Reply, Request
+from rolecall.core.secrets import Secret
+from rolecall.daemons.agent.config import AgentConfig
+from rolecall.daemons.agent.metadata.corridor import MetadataCorridor, Terms
+from rolecall.daemons.agent.metadata.documents import Documents, NodeDocuments, NoDocuments
+from rolecall.daemons.agent.metadata.granted import Granted, nothing_assumed
+from rolecall.daemons.agent.metadata.pods_by_ip import PodsByIp
+from rolecall.daemons.agent.metadata.settings import BY_PODS, MetadataSettings
+from rolecall.daemons.agent.metadata.tally import Tally
+from rolecall.daemons.agent.metadata.watching import Watching, kube_client
+from rolecall.daemons.agent.metadata.whose import Whose
+from rolecall.daemons.agent.upstream import ANSWER_WITHIN, Calls, Proof, near_client, signer
+from rolecall.edges import entropy
+from rolecall.edges.aws.credential_chain import Chosen
+from rolecall.edges.aws.endpoints import configured_endpoint, sts_endpoint
+from rolecall.edges.aws.imds import Imds, imds_endpoint
+from rolecall.edges.aws.sts import AssumeRole
+from rolecall.edges.clock import Clock
+from rolecall.edges.http_client import HttpClient
+from rolecall.edges.telemetry import Log
+from rolecall.edges.tls import ClientTls, TlsFiles
+from rolecall.errors import Misconfigured
+from rolecall.mechanisms.imds.door import HOSTS
+from rolecall.mechanisms.metadata_proxy.issue import Assume
+
+_THREADS = 16
+
+
+@dataclass(slots=True)
+class MetadataDoor:
+    """The parts of the door. `own` is the signer that no other part of the agent has."""
+
+    settings: MetadataSettings
+    corridor: MetadataCorridor
+    granted: Granted
+    tally: Tally
+    calls: Calls
+    documents: Documents
+    pods: PodsByIp | None = None
+    watching: Watching | None = None
+    own: Chosen | None = None
+    https: list[HttpClient] = field(default_factory=list)
+
+    def __call__(self, request: Request) -> Reply | Awaitable[Reply]:
+        """Answer a request."""
+        return self.corridor(request)
+
+    def start(self) -> None:
+        """Begin the work in the background. Call it once, inside the running loop."""
+        self.granted.cache.start()
+        if self.own is not None:
+            self.own.start()
+        if self.watching is not None:
+            self.watching.start()
+
+    def faults(self) -> list[str]:
+        """Return what a restart may mend."""
+        return [self.granted.cache.fault(), self.watching.fault() if self.watching else ""]
+
+    def missing(self) -> str:
+        """Return why the door cannot serve everybody yet; an empty text where it can."""
+        return self.watching.missing() if self.watching is not None else ""
+
+    async def close(self) -> None:
+        """End it, and every call that is under way."""
+        if self.watching is not None:
+            await self.watching.close()
+        await self.granted.cache.close()
+        if isinstance(self.documents, NodeDocuments):
+            await self.documents.close()
+        if self.own is not None:
+            await self.own.close()
+        for http in self.https:
+            http.close()
+
+
+def metadata_door(config: AgentConfig, proof: Proof, clock: Clock, log: Log) -> MetadataDoor | None:
+    """Return the door that the settings ask for; None for none. Raises `Misconfigured`."""
+    settings = config.metadata
+    if settings is None:
+        return None
+    https: list[HttpClient] = []
+    calls, tally = Calls(), Tally(clock, log)
+    own: Chosen | None = None
+    assume: Assume = nothing_assumed
+    if settings.assumes:
+        http = HttpClient(
+            threads=_THREADS, waiting=1000, proxies=config.environment,
+            tls=ClientTls(TlsFiles(ca=config.ca_file), log=log),
+        )  # fmt: skip
+        https.append(http)
+        own = None if proof.signer else signer(config, http, clock, log)
+        assume = _assume_role(config, http, proof.signer or own, clock, calls)
+    granted = Granted(assume, size=config.cache_size, qps=config.service_qps, clock=clock, log=log, told=tally.landed)
+    documents = _documents(config, https, clock, log)
+    pods, watching = _by_pods(config, settings, granted, clock, log)
+    whose: Whose | None = pods
+    terms = Terms(Secret(entropy.token_hex(32)), settings.required, settings.hops, _hosts(settings))
+    corridor = MetadataCorridor(settings.manners(), whose, granted, documents, terms, clock=clock, tally=tally)
+    return MetadataDoor(settings, corridor, granted, tally, calls, documents, pods, watching, own, https)
+
+
+def _assume_role(config: AgentConfig, http: HttpClient, signs: Chosen | None, clock: Clock, calls: Calls) -> Assume:
+    assert signs is not None, "proof or own is there where roles are assumed"
+    assert config.region is not None, "read_config finds it where roles are assumed"
+    return AssumeRole(
+        endpoint=configured_endpoint(config.environment, "STS") or sts_endpoint(config.region, config.environment),
+        region=config.region,
+        http=http,
+        credentials=signs,
+        clock=clock,
+        dice=entropy.dice,
+        deadline=ANSWER_WITHIN,
+        told=calls.told,
+    )
+
+
+def _documents(config: AgentConfig, https: list[HttpClient], clock: Clock, log: Log) -> Documents:
+    url = imds_endpoint(config.environment)
+    if url is None:
+        return NoDocuments()
+    near = near_client(config, log)
+    https.append(near)
+    return NodeDocuments(Imds(url, near), clock)
+
+
+def _by_pods(
+    config: AgentConfig, settings: MetadataSettings, granted: Granted, clock: Clock, log: Log
+) -> tuple[PodsByIp | None, Watching | None]:
+    if settings.dialect not in BY_PODS:
+        return None, None
+    if config.node is None and not settings.every_node:
+        raise Misconfigured(
+            f"--dialect {settings.dialect} needs to know which node this is",
+            hint="set --node-name, or NODE_NAME by the downward API (spec.nodeName)",
+        )
+    client = kube_client(config.kubeconfig, config.environment, f"--dialect {settings.dialect}")
+    pods = PodsByIp(clock, granted.forget, needs_namespace=settings.asks_namespaces)
+    watching = Watching(client, pods, settings.keys(), node=config.node, cluster=config.cluster, clock=clock, log=log)
+    return pods, watching
+
+
+def _hosts(settings: MetadataSettings) -> frozenset[str]:
+    """Return the Host values that the door answers to: the service's own, and where it is bound."""
+    bound = set(settings.hosts) - {"0.0.0.0", "::"}  # noqa: S104 - they name no host
+    return HOSTS | bound | ({"localhost"} if bound & {"127.0.0.1", "::1"} else set())
