@@ -60,6 +60,10 @@ class Netlink:
         links = _read(Link.unpack, [message.body for message in found if message.kind == rt.NEW_LINK], what)
         return links[0] if links else None
 
+    def links(self) -> list[Link]:
+        """Return all links."""
+        return self._list(rt.GET_LINK, 0, Link.unpack, "links")
+
     def create_link(self, name: str, kind: str) -> None:
         """Make a link of that kind; ``EEXIST`` where the name is taken, ``EOPNOTSUPP`` where the kernel has none."""
         flags = rt.CREATE | rt.EXCLUSIVE

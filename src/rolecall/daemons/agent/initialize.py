@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 
 from rolecall.daemons.agent.config import LINK_LOCAL, node_local_host
+from rolecall.daemons.agent.intercept import Interception, install, show, uninstall
+from rolecall.daemons.agent.intercept_flags import add_flags, read_interception
 from rolecall.daemons.environment import Parser, verbosity_word
 from rolecall.edges.netlink import KernelRefused, Netlink, open_netlink
 from rolecall.edges.rtnetlink import Address, Link, Network, Route, family_of
@@ -33,18 +35,30 @@ class InitializeConfig:
     hosts: tuple[str, ...]
     remove: bool
     verbosity: str
+    interception: Interception | None = None
+    dry_run: bool = False
 
 
 def initialize_command(argv: Sequence[str]) -> int:
     """Run the command with these arguments, its own name first; raises `Misconfigured`. Returns 0."""
     config = read_initialize_config(argv)
+    if config.dry_run and config.interception is not None:
+        sys.stdout.write(show(config.interception))
+        return 0
     configure(sys.stderr, config.verbosity)
     log = Log("rolecall.agent")
     with open_netlink() as kernel:
-        if config.remove:
-            remove(kernel, log)
-        else:
-            initialize(config.hosts, kernel, log)
+        match config:
+            case InitializeConfig(interception=None, remove=True):
+                remove(kernel, log)
+            case InitializeConfig(interception=None):
+                initialize(config.hosts, kernel, log)
+            case InitializeConfig(remove=True):
+                uninstall(log)
+            case InitializeConfig(interception=Interception() as wanted):
+                install(wanted, kernel, log)  # first: without the link, pods are refused
+                if wanted.doors:
+                    initialize(config.hosts, kernel, log)
     return 0
 
 
@@ -54,7 +68,9 @@ def read_initialize_config(argv: Sequence[str]) -> InitializeConfig:
     if flags.remove and flags.bind_hosts:
         raise Misconfigured("--remove takes no --bind-hosts", hint="it removes the link with all of its addresses")
     hosts = tuple(dict.fromkeys(node_local_host(host) for host in flags.bind_hosts or LINK_LOCAL))
-    return InitializeConfig(hosts, flags.remove, verbosity_word(flags.verbosity))
+    return InitializeConfig(
+        hosts, flags.remove, verbosity_word(flags.verbosity), read_interception(flags, hosts), flags.dry_run
+    )
 
 
 def initialize(hosts: Sequence[str], kernel: Netlink, log: Log) -> None:
@@ -159,13 +175,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="rolecall agent initialize",
         allow_abbrev=False,
-        usage="rolecall agent initialize [--remove] [OPTIONS]",
-        description=f"Makes the link {LINK} with the agent's addresses and routes. Needs NET_ADMIN.",
-        epilog="example: rolecall agent initialize -b 169.254.170.23",
+        usage="rolecall agent initialize [--intercept imds] [--remove] [OPTIONS]",
+        description=f"Makes the link {LINK} with the agent's addresses and routes; with --intercept, rules that keep"
+        " pods from the node's metadata service. Needs NET_ADMIN.",
+        epilog="examples: rolecall agent initialize -b 169.254.170.23; rolecall agent initialize --intercept imds",
     )
     add = parser.add_argument
     add("command", choices=("initialize",), help="make what is missing, and end")
-    add("--remove", action="store_true", help="delete the link with its addresses and routes, if it was made here")
+    add("--remove", action="store_true", help="delete what was made here: the link, or with --intercept the rules")
     add("-b", "--bind-hosts", metavar="HOST", action="append", help="address to make (both); may be repeated")
+    add_flags(parser)
     add("-v", "--verbosity", metavar="WORD", default="info", help="panic, fatal, error, warn, info, debug or trace")
     return parser

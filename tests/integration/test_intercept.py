@@ -1,0 +1,202 @@
+"""``initialize --intercept imds`` on a node with pods, in network namespaces: who reaches what, and who nothing.
+
+The judges are connections: from pods, from the node itself and from outside, to what listens here or there.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from integration.dev_plane import ROOT
+from integration.network import BRIDGED, BRIDGED6, HAS_IPV6, POD, POD6, SERVICE, SERVICE6, Network, Place, new_network
+
+ROLECALL = str(ROOT / ".venv" / "bin" / "rolecall")
+V4, V6, PORT = "169.254.170.23", "fd00:ec2::23", 8181
+DOOR = [(V4, PORT), (V6, PORT)][: 1 + HAS_IPV6]
+SERVICES = [SERVICE, SERVICE6][: 1 + HAS_IPV6]
+PATTERNS = ("--host-interface", "cali+", "--host-interface", "cni0")
+KUBE2IAM = ("--dialect", "kube2iam", *PATTERNS)
+REFUSED = "ConnectionRefusedError"
+NODES_ROLE = "the node's role for"
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    """Make a network in which the pods reach the node's role: nothing is intercepted yet."""
+    with new_network() as made:
+        assert made.pod.ask(SERVICE) == f"{NODES_ROLE} {POD}"
+        yield made
+
+
+def initialize(node: Place, *flags: str, code: int = 0) -> list[dict[str, object]]:
+    """Run the command with NET_ADMIN alone; it must end with that code. Return its log, or what it says."""
+    alone = ("setpriv", "--inh-caps=-all", "--bounding-set=-all,+net_admin")
+    done = node.run(*alone, ROLECALL, "agent", "initialize", *flags)
+    assert done.returncode == code, done.stderr
+    lines = done.stderr.splitlines()
+    return [json.loads(line) if line.startswith("{") else {"event": "said", "text": line} for line in lines]
+
+
+def intercept(node: Place, *flags: str, code: int = 0) -> list[dict[str, object]]:
+    """Run the command with ``--intercept imds``."""
+    return initialize(node, "--intercept", "imds", *flags, code=code)
+
+
+def rules(node: Place, *flags: str) -> str:
+    """Return what nft lists."""
+    done = node.run("nft", *flags, "list", "ruleset")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def add_rule(node: Place, kind: str, rule: str) -> None:
+    """Add a rule in a table of somebody else's."""
+    chain = f"another{kind.partition(' ')[0]}"
+    script = f"add table ip other\nadd chain ip other {chain} {{ type {kind}; }}\nadd rule ip other {chain} {rule}\n"
+    done = subprocess.run(node.command("nft", "-f", "-"), input=script, text=True, check=False)
+    assert done.returncode == 0
+
+
+def test_pods_land_at_the_door_and_nobody_else(network: Network) -> None:
+    """From a veth and through a bridge, with the pod's own address; the node itself still reaches its service."""
+    node, pod, bridged, outside = (network.places[name] for name in ("node", "pod", "bridged", "outside"))
+    initialize(node)
+    with network.says("the door for", "node", *DOOR):
+        assert outside.ask(V4, PORT) == "the door for 10.99.0.1"  # Linux answers for any of its addresses
+        log = intercept(node, *KUBE2IAM)
+        assert [pod.ask(host) for host in SERVICES] == [f"the door for {who}" for who in (POD, POD6)[: len(SERVICES)]]
+        from_bridge = [f"the door for {who}" for who in (BRIDGED, BRIDGED6)[: len(SERVICES)]]
+        assert [bridged.ask(host) for host in SERVICES] == from_bridge
+        assert network.far.ask(SERVICE) == "the door for 10.4.0.2"
+        for place in (outside, pod, node):  # only by the interception
+            assert [place.ask(*door) for door in DOOR] == [REFUSED] * len(DOOR)
+    # Nobody listens at the door any more.
+    assert [place.ask(host) for place in (pod, bridged) for host in SERVICES] == [REFUSED] * 2 * len(SERVICES)
+    assert [node.ask(host).startswith(NODES_ROLE) for host in SERVICES] == [True] * len(SERVICES)
+    assert "intercept.host_network_not_covered" in [event["event"] for event in log if event["level"] == "warning"]
+
+
+def test_twice_is_once_and_removed_is_as_before(network: Network) -> None:
+    """What other programs have in the packet filter stays byte for byte; the agent's link is another matter."""
+    node = network.node
+    add_rule(node, "nat hook prerouting priority dstnat", "ip daddr 10.96.0.1 tcp dport 443 counter dnat to 10.99.0.2")
+    before = rules(node)
+    intercept(node, *KUBE2IAM)
+    once = rules(node, "--stateless")
+    intercept(node, *KUBE2IAM)
+    assert rules(node, "--stateless") == once
+    intercept(node)
+    assert "dnat to 169" not in rules(node)
+    for _ in range(2):
+        intercept(node, "--remove")
+        assert rules(node) == before
+    assert network.pod.ask(SERVICE) == f"{NODES_ROLE} {POD}"
+    assert node.run("ip", "link", "show", "pod-id-link0").returncode == 0
+    initialize(node, "--remove")
+    assert node.run("ip", "link", "show", "pod-id-link0").returncode != 0
+
+
+def test_killed_the_door_leaves_pods_nothing(network: Network) -> None:
+    """Before it listens, when it is killed, when its link is gone: no pod reaches the node's role."""
+    node, pod = network.node, network.pod
+    intercept(node, *KUBE2IAM)
+    assert pod.ask(SERVICE) == REFUSED
+    with subprocess.Popen(node.command(sys.executable, "-S", "-c", _DOOR), stdout=subprocess.PIPE, text=True) as door:
+        try:
+            assert door.stdout.readline() == "listens\n"
+            assert pod.ask(SERVICE) == "one"
+        finally:
+            door.kill()
+    assert pod.ask(SERVICE) == REFUSED
+    initialize(node, "--remove")  # and so the door's address
+    assert [pod.ask(host) for host in SERVICES] == [REFUSED] * len(SERVICES)
+    # Where the kernel filters inside bridges, it sends the refusal in the name of the door: no answer, but no leak.
+    assert network.bridged.ask(SERVICE, patience=0.3) in {REFUSED, "TimeoutError"}
+
+
+_DOOR = f"""
+import socket
+door = socket.create_server(({V4!r}, {PORT}))
+print("listens", flush=True)
+while True:
+    pod, _ = door.accept()
+    pod.recv(4096)
+    pod.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\none")
+    pod.close()
+"""
+
+
+def test_deny_needs_nobody(network: Network) -> None:
+    """Every pod is refused at once, behind any interface; with patterns, those behind these."""
+    node, pods = network.node, [network.pod, network.bridged, network.far]
+    intercept(node)
+    assert [pod.ask(host) for pod in pods for host in SERVICES] == [REFUSED] * 3 * len(SERVICES)
+    assert node.ask(SERVICE).startswith(NODES_ROLE)
+    intercept(node, "--dialect", "deny", "--host-interface", "!cni0")
+    assert [pod.ask(SERVICE) for pod in pods] == [REFUSED, f"{NODES_ROLE} {BRIDGED}", REFUSED]
+
+
+def test_what_another_proxy_left_leads_nowhere(network: Network) -> None:
+    """The rule that kube2iam leaves behind on a node, and a rule that has pods' connections not tracked."""
+    node, pod = network.node, network.pod
+    add_rule(node, "nat hook prerouting priority dstnat", f"ip daddr {SERVICE} tcp dport 80 dnat to 10.99.0.2:8282")
+    with (
+        network.says("the old proxy for", "node", ("10.99.0.2", 8282)),
+        network.says("the door for", "node", ("0.0.0.0", PORT)),
+    ):
+        assert pod.ask(SERVICE) == f"the old proxy for {POD}"
+        intercept(node)
+        assert pod.ask(SERVICE) == REFUSED
+        intercept(node, *KUBE2IAM)
+        assert pod.ask(SERVICE) == f"the door for {POD}"
+        add_rule(node, "filter hook prerouting priority raw", f"ip daddr {SERVICE} notrack")
+        assert pod.ask(SERVICE) == REFUSED
+
+
+def test_a_pattern_that_fits_nothing_opens_nothing(network: Network) -> None:
+    """Pods get nothing, which is said; a pattern for the node's way out is refused, since outside is there."""
+    log = intercept(network.node, "--dialect", "kiam", "--host-interface", "veth+", "--host-interface", "lxc+")
+    assert network.pod.ask(SERVICE) == REFUSED
+    log += intercept(network.node, "--dialect", "kiam", "--host-interface", "lxc+")
+    warned = [event["interfaces"] for event in log if event["event"] == "intercept.no_such_interface_yet"]
+    assert warned == [["lxc+"]]
+    before = rules(network.node)
+    for pattern in ("eth+", "!ens5"):
+        (first, *_) = intercept(network.node, "--dialect", "kiam", "--host-interface", pattern, code=2)
+        assert "pods arrive by eth0, which is the node's own way out" in str(first["text"])
+    assert rules(network.node) == before
+
+
+def test_a_pod_that_lies_about_its_address_is_not_heard(network: Network) -> None:
+    """Its packets are dropped where its interface has no way back to that address: before anything answers them."""
+    intercept(network.node, *KUBE2IAM)
+    network.pod.ip(f"addr add {BRIDGED}/32 dev lo")
+    with network.says("the door for", "node", *DOOR):
+        assert network.pod.ask(SERVICE, source=BRIDGED, patience=0.3) == "TimeoutError"
+        assert network.pod.ask(SERVICE, source=POD) == f"the door for {POD}"
+    (rule,) = [line for line in rules(network.node).splitlines() if "fib" in line and SERVICE in line]
+    assert "counter packets 0 " not in rule
+
+
+@pytest.mark.parametrize("hops", [1, 2])
+def test_how_far_a_reply_goes(network: Network, hops: int) -> None:
+    """One hop is enough for the node's pods, by veth or bridge; two let it through one more router."""
+    intercept(network.node, *KUBE2IAM)
+    with network.says("the token for", "node", *DOOR[:1], hop_limit=hops):
+        assert network.pod.ask(SERVICE) == f"the token for {POD}"
+        assert network.bridged.ask(SERVICE) == f"the token for {BRIDGED}"
+        far = network.far.ask(SERVICE, patience=0.5)
+    assert far == ("TimeoutError" if hops == 1 else "the token for 10.4.0.2")
+
+
+def test_what_a_hop_limit_of_two_opens(network: Network) -> None:
+    """Without interception: the node's own service with 1 reaches no pod, with 2 every pod, and so is no protection."""
+    for hops, answer in ((1, "TimeoutError"), (2, f"another role for {POD}")):
+        with network.says("another role for", "outside", ("10.99.0.1", 80 + hops), hop_limit=hops):
+            assert network.node.ask("10.99.0.1", 80 + hops).startswith("another role for")
+            assert network.pod.ask("10.99.0.1", 80 + hops, patience=0.5) == answer
