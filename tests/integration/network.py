@@ -138,9 +138,11 @@ class Place:
         done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
-    def ask(self, host: str, port: int = 80, *, source: str = "", patience: float = 10.0) -> str:
-        """Return what a server says to this place, or the name of the error."""
-        return self.do(lambda: _ask(host, port, source, patience))
+    def ask(
+        self, host: str, port: int = 80, *, head: str = "GET / HTTP/1.1", source: str = "", patience: float = 10.0
+    ) -> str:
+        """Return what a server says to a request of this place, head and all, or the name of the error."""
+        return self.do(lambda: _ask((host, port), head, source, patience))
 
 
 @dataclass(frozen=True)
@@ -183,14 +185,15 @@ def _serve(listener: socket.socket, words: str, hop_limit: int) -> None:
                 accepted.recv(4096)
                 if hop_limit:
                     accepted.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hop_limit)
-                accepted.sendall(f"HTTP/1.0 200 OK\r\n\r\n{words} {peer}".encode())
+                accepted.sendall(f"{words} {peer}".encode())
 
 
-def _ask(host: str, port: int, source: str, patience: float) -> str:
+def _ask(address: tuple[str, int], head: str, source: str, patience: float) -> str:
+    request = f"{head}\r\nHost: {SERVICE}\r\nConnection: close\r\n\r\n"
     try:
-        with socket.create_connection((host, port), patience, (source, 0) if source else None) as channel:
-            channel.sendall(f"GET /latest/meta-data/ HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
-            return b"".join(iter(lambda: channel.recv(4096), b"")).decode().partition("\r\n\r\n")[2]
+        with socket.create_connection(address, patience, (source, 0) if source else None) as channel:
+            channel.sendall(request.encode())
+            return b"".join(iter(lambda: channel.recv(4096), b"")).decode()
     except OSError as fault:
         return type(fault).__name__
 

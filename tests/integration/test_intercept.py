@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -101,34 +101,39 @@ def test_twice_is_once_and_removed_is_as_before(network: Network) -> None:
     assert node.run("ip", "link", "show", "pod-id-link0").returncode != 0
 
 
-def test_killed_the_door_leaves_pods_nothing(network: Network) -> None:
+@contextmanager
+def agent(node: Place, *flags: str) -> Iterator[subprocess.Popen[str]]:
+    """Run the agent with a metadata door that gives nobody a role, without any capability, until it is killed."""
+    command = ("setpriv", "--inh-caps=-all", "--bounding-set=-all", ROLECALL, "agent", "serve", "--dialect", "deny")
+    with subprocess.Popen(node.command(*command, *flags), stderr=subprocess.PIPE, text=True) as process:
+        try:
+            for line in process.stderr:
+                if '"agent.serving"' in line:
+                    break
+            else:
+                pytest.fail("it does not serve")
+            yield process
+        finally:
+            process.kill()
+
+
+def test_killed_the_agent_leaves_pods_nothing(network: Network) -> None:
     """Before it listens, when it is killed, when its link is gone: no pod reaches the node's role."""
     node, pod = network.node, network.pod
     intercept(node, *KUBE2IAM)
     assert pod.ask(SERVICE) == REFUSED
-    with subprocess.Popen(node.command(sys.executable, "-S", "-c", _DOOR), stdout=subprocess.PIPE, text=True) as door:
-        try:
-            assert door.stdout.readline() == "listens\n"
-            assert pod.ask(SERVICE) == "one"
-        finally:
-            door.kill()
-    assert pod.ask(SERVICE) == REFUSED
+    with agent(node) as process:
+        for host in SERVICES:
+            assert "server: EC2ws" in pod.ask(host, head="GET /latest/meta-data/ HTTP/1.1")
+            answer = pod.ask(host, head="GET /latest/meta-data/iam/security-credentials/ HTTP/1.1")
+            assert answer.startswith("HTTP/1.1 404 ")
+        process.kill()
+        process.wait()
+        assert [pod.ask(host) for host in SERVICES] == [REFUSED] * len(SERVICES)
     initialize(node, "--remove")  # and so the door's address
     assert [pod.ask(host) for host in SERVICES] == [REFUSED] * len(SERVICES)
     # Where the kernel filters inside bridges, it sends the refusal in the name of the door: no answer, but no leak.
     assert network.bridged.ask(SERVICE, patience=0.3) in {REFUSED, "TimeoutError"}
-
-
-_DOOR = f"""
-import socket
-door = socket.create_server(({V4!r}, {PORT}))
-print("listens", flush=True)
-while True:
-    pod, _ = door.accept()
-    pod.recv(4096)
-    pod.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\none")
-    pod.close()
-"""
 
 
 def test_deny_needs_nobody(network: Network) -> None:
@@ -183,15 +188,16 @@ def test_a_pod_that_lies_about_its_address_is_not_heard(network: Network) -> Non
     assert "counter packets 0 " not in rule
 
 
-@pytest.mark.parametrize("hops", [1, 2])
-def test_how_far_a_reply_goes(network: Network, hops: int) -> None:
+def test_how_far_a_session_token_goes(network: Network) -> None:
     """One hop is enough for the node's pods, by veth or bridge; two let it through one more router."""
+    put = "PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 60"
     intercept(network.node, *KUBE2IAM)
-    with network.says("the token for", "node", *DOOR[:1], hop_limit=hops):
-        assert network.pod.ask(SERVICE) == f"the token for {POD}"
-        assert network.bridged.ask(SERVICE) == f"the token for {BRIDGED}"
-        far = network.far.ask(SERVICE, patience=0.5)
-    assert far == ("TimeoutError" if hops == 1 else "the token for 10.4.0.2")
+    for hops, to_far in (("1", "TimeoutError"), ("2", "HTTP/1.1 200 OK")):
+        with agent(network.node, "--imds-hop-limit", hops):
+            for pod in (network.pod, network.bridged):
+                assert [pod.ask(host, head=put)[:15] for host in SERVICES] == ["HTTP/1.1 200 OK"] * len(SERVICES)
+            assert [network.far.ask(host, head=put, patience=0.5)[:15] for host in SERVICES] == [to_far] * len(SERVICES)
+            assert network.far.ask(SERVICE, head="GET /latest/meta-data/ HTTP/1.1").startswith("HTTP/1.1 200 OK")
 
 
 def test_what_a_hop_limit_of_two_opens(network: Network) -> None:
