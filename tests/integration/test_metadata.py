@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -107,3 +108,51 @@ def test_what_nobody_would_read_is_refused(stage: DevPlane, words: tuple[str, ..
     """A flag without an effect would look as if it had one."""
     done = stage.run_as("carts", "web", *words, "--", "true")
     assert (done.returncode, told in done.stderr) == (125, True), done.stderr
+
+
+# --- a network of its own, with the real addresses ---------------------------------------------------------
+
+CAN_UNSHARE = os.geteuid() == 0 and subprocess.run(["unshare", "-n", "true"], check=False).returncode == 0
+needs_namespaces = pytest.mark.skipif(
+    not CAN_UNSHARE, reason="network namespaces cannot be made here: it takes root (CAP_SYS_ADMIN)"
+)
+
+
+@needs_namespaces
+@pytest.mark.parametrize(
+    ("via", "flags", "method"),
+    [
+        (("--via", "kube2iam"), ("--role", f"{LEGACY}carts"), "iam-role"),
+        (("--via", "host-role"), (), "iam-role"),
+        ((), (), "container-role"),
+    ],
+    ids=["kube2iam", "host-role", "pod-identity"],
+)
+def test_in_its_own_network_the_doors_are_at_their_real_addresses(
+    stage: DevPlane, via: tuple[str, ...], flags: tuple[str, ...], method: str
+) -> None:
+    """boto3 finds 169.254.169.254 by itself, and the agent is there as well; there is no other network."""
+    look = 'env | grep ^AWS_EC2_METADATA_SERVICE_ENDPOINT; ip -j -o link; exec "$0" "$@"'
+    command = ("sh", "-c", look, sys.executable, "-c", WHO)
+    done = stage.run_as("demo-ns", "demo-sa", *via, *flags, "--own-network", "--", *command)
+    assert done.returncode == 0, done.stderr
+    links, told = done.stdout.strip().splitlines()
+    assert [link["ifname"] for link in json.loads(links)] == ["lo"]
+    assert json.loads(told)[0] == method
+
+
+@needs_namespaces
+def test_what_is_outside_of_its_own_network_is_out_of_reach(stage: DevPlane) -> None:
+    """The plane is there, for it is AWS; the laptop's other ports and the world are not. Exit codes pass."""
+    asked = ('"$AWS_ENDPOINT_URL/_rolecall/readyz"', stage.imds_url, "http://169.254.169.254", "http://192.0.2.1")
+    ask = "; ".join(f"curl -s -m 5 -o /dev/null {url}; echo $?" for url in asked)
+    done = stage.run_as("demo-ns", "demo-sa", "--without-role", "--own-network", "--", "sh", "-c", f"{ask}; exit 9")
+    assert (done.stdout.split(), done.returncode) == (["0", "7", "7", "7"], 9), done.stderr
+
+
+def test_a_network_that_cannot_be_made_is_told(stage: DevPlane) -> None:
+    """Before the program starts; the hint says how to do without."""
+    command = ("rolecall", "run", "-n", "demo-ns", "-s", "demo-sa", "--own-network", "--", "true")
+    without = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin") if os.geteuid() == 0 else ()
+    done = stage.shell(*without, *command)
+    assert (done.returncode, "CAP_SYS_ADMIN" in done.stderr) == (125, True), done.stderr

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from rolecall.cli.doors import Doors
 from rolecall.cli.output import plain
 from rolecall.cli.plane import Plane
 from rolecall.cli.pod_spec import PodSpec
@@ -21,7 +22,6 @@ from rolecall.daemons.local_aws.state_files import no_proxy
 from rolecall.daemons.webhook.precedence import Surroundings, choose
 from rolecall.edges import entropy
 from rolecall.edges.clock import Clock
-from rolecall.edges.http_client import split_url
 from rolecall.edges.run_dir import RunDir
 from rolecall.edges.state_dir import Running
 from rolecall.errors import Refused, RolecallError, ServiceError
@@ -69,32 +69,25 @@ def injected(account: wire.Account, running: Running, files: Path, via: Generati
 
 
 def pod_environment(
-    own: Mapping[str, str],
-    running: Running,
-    files: RunDir,
-    injection: Injection | None,
-    spec: PodSpec,
-    *,
-    imds: str | None = None,
+    own: Mapping[str, str], doors: Doors, files: RunDir, injection: Injection | None, spec: PodSpec
 ) -> dict[str, str]:
     """Return the program's environment: the caller's without any ``AWS_*``, and what a pod here is given.
 
-    A variable of the pod's own wins against an injected one, as in AWS's webhook. `imds` is the URL of the pod's
-    metadata service; without one there is none for it. Config and credentials files are empty ones, so that no
-    profile of the caller's home comes through.
+    A variable of the pod's own wins against an injected one, as in AWS's webhook. Config and credentials files are
+    empty ones, so that no profile of the caller's home comes through.
     """
     kept = {name: value for name, value in own.items() if not name.startswith("AWS_")}
-    direct = no_proxy({**own, **spec.environment}, *_host(imds))
+    direct = no_proxy({**own, **spec.environment}, *doors.hosts)
     empty = files.write("empty", b"")
-    place = Place(Region(running.region))
+    running, place = doors.running, Place(Region(doors.running.region))
     return kept | {
-        **dict(injection.env if injection else metadata_environment(place, endpoint=imds)),
+        **dict(injection.env if injection else metadata_environment(place, endpoint=doors.endpoint)),
         **spec.environment,
         "AWS_ENDPOINT_URL": running.url,
         "AWS_ENDPOINT_URL_STS": running.url,
         "AWS_CONFIG_FILE": str(empty),
         "AWS_SHARED_CREDENTIALS_FILE": str(empty),
-        "AWS_EC2_METADATA_DISABLED": "true" if imds is None else "false",
+        "AWS_EC2_METADATA_DISABLED": "true" if doors.metadata is None else "false",
         "NO_PROXY": direct,
         "no_proxy": direct,
     }
@@ -158,10 +151,6 @@ async def keep_alive(plane: Plane, pod: wire.Pod, clock: Clock) -> None:
             if not away:
                 _warn(_whereabouts(plane) or f"the plane cannot be asked ({fault.message}); trying again")
             away = True
-
-
-def _host(url: str | None) -> tuple[str, ...]:
-    return () if url is None else (split_url(url)[0].host,)
 
 
 def _whereabouts(plane: Plane) -> str:

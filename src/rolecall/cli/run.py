@@ -9,6 +9,7 @@ from typing import get_args
 
 import click
 
+from rolecall.cli.doors import Doors
 from rolecall.cli.output import account_option, cluster_option, namespace_option, state_dir_option
 from rolecall.cli.plane import Plane, with_plane
 from rolecall.cli.pod import injected, keep_alive, mount_token, pod_environment, rotate, running_pod
@@ -35,6 +36,7 @@ class Wanted:
     cluster: str | None
     spec: PodSpec
     without_role: bool
+    own_network: bool
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -50,6 +52,7 @@ class Wanted:
 @click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="One of its variables; repeatable.")
 @cluster_option
 @click.option("--without-role", is_flag=True, help="Run it as a pod that nobody gave a role.")
+@click.option("--own-network", is_flag=True, help="In a network of its own, with IMDS at its real address; needs root.")
 @state_dir_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
@@ -61,6 +64,7 @@ def run(
     variables: tuple[str, ...],
     cluster: str | None,
     without_role: bool,
+    own_network: bool,
     state_dir: str | None,
     command: tuple[str, ...],
 ) -> int:
@@ -77,7 +81,8 @@ def run(
 
     The older generations are at the metadata service: host-role is the node's own, for any pod; kube2iam and kiam
     read the pod's annotation iam.amazonaws.com/role (--role, --annotation), metadataproxy its container's variable
-    IAM_ROLE (--role, --env).
+    IAM_ROLE (--role, --env). With --own-network the service is at 169.254.169.254, where every SDK looks by
+    itself, in a network namespace that has no more than this, the plane and the agent.
 
     The exit code is the program's, 128+n if signal n ended it; 125: Rolecall itself failed, 126: the program
     cannot be executed, 127: it is not found.
@@ -86,7 +91,7 @@ def run(
         raise click.UsageError("--without-role and --via exclude each other")
     spec = pod_spec(via, role, annotations, variables)
     wanted = Wanted(
-        Namespace.parse(namespace), ServiceAccountName.parse(account), cluster, spec, without_role=without_role
+        Namespace.parse(namespace), ServiceAccountName.parse(account), cluster, spec, without_role, own_network
     )
     program = find_program(command[0], os.environ.get("PATH", os.defpath))
     return with_plane(state_dir, lambda plane: _run(plane, wanted, program, command))
@@ -104,10 +109,11 @@ async def _run(plane: Plane, wanted: Wanted, program: str, command: tuple[str, .
                 token = await mount_token(plane, pod, injection, files)
                 rotation = rotate(plane, pod, injection, files, token, clock)
                 keepers.append(asyncio.create_task(rotation, name="run.rotate"))
-            imds = _metadata(plane, pod, wanted.spec)
-            environment = pod_environment(os.environ, plane.running, files, injection, wanted.spec, imds=imds)
+            doors = Doors(plane.running, wanted.own_network, _metadata(plane, pod, wanted.spec))
+            environment = pod_environment(os.environ, doors, files, injection, wanted.spec)
             try:
-                return await run_in_foreground(program, command, environment)
+                async with doors.network() as enter:
+                    return await run_in_foreground(program, command, environment, enter=enter)
             finally:
                 for keeper in keepers:
                     keeper.cancel()

@@ -7,7 +7,8 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Mapping, Sequence
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
 
 from rolecall.errors import RolecallError
 
@@ -37,16 +38,21 @@ def find_program(name: str, search_path: str) -> str:
     raise CannotRun(127, f"{name}: command not found")
 
 
-async def run_in_foreground(program: str, command: Sequence[str], environment: Mapping[str, str]) -> int:
+async def run_in_foreground(
+    program: str, command: Sequence[str], environment: Mapping[str, str], *, enter: Callable[[], None] | None = None
+) -> int:
     """Run `program` with the words of `command` and exactly this environment; return its exit code.
 
     128 + n says that signal n ended it. Signals that reach us are passed on to it; Ctrl-C, which the terminal
-    sends to both, is not sent twice. Raises `CannotRun`.
+    sends to both, is not sent twice. `enter` is called in the new process before it is the program. Raises `CannotRun`.
     """
     try:
-        process = await asyncio.create_subprocess_exec(*command, executable=program, env=dict(environment))
-    except OSError as fault:
-        raise CannotRun(126, f"{program} cannot be run: {fault.strerror}") from None
+        process = await asyncio.create_subprocess_exec(
+            *command, executable=program, env=dict(environment), preexec_fn=enter
+        )
+    except (OSError, subprocess.SubprocessError) as fault:
+        why = fault.strerror if isinstance(fault, OSError) else "its process could not be prepared"
+        raise CannotRun(126, f"{program} cannot be run: {why}") from None
     loop = asyncio.get_running_loop()
     for number in (*_PASSED_ON, *_OF_THE_TERMINAL):
         loop.add_signal_handler(number, _pass_on, process, number)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from rolecall.cli.doors import Doors
 from rolecall.cli.pod import HEARTBEAT, injected, keep_alive, mount_token, pod_environment, rotate
 from rolecall.cli.pod_spec import PodSpec
 from rolecall.core.injection import Injection, Place
@@ -228,7 +229,7 @@ def test_proxies_are_never_between_a_program_and_the_plane(
 
     A star means everything only where it stands alone (urllib, curl).
     """
-    made = pod_environment(own, RUNNING, files, None, PodSpec())
+    made = pod_environment(own, Doors(RUNNING), files, None, PodSpec())
     assert made["NO_PROXY"].split(",") == direct
     assert made["no_proxy"] == made["NO_PROXY"]
 
@@ -236,7 +237,7 @@ def test_proxies_are_never_between_a_program_and_the_plane(
 def test_nothing_of_the_callers_aws_comes_through(files: RunDir) -> None:
     """Neither by a variable that we know nor by one that we do not; without an injection there is just a place."""
     own = {"AWS_PROFILE": "x", "AWS_REGION": "eu-west-1", "AWS_": "x", "AWS_NEW_THING": "x", "AWSOME": "1", "PATH": "/"}
-    made = pod_environment(own, RUNNING, files, None, PodSpec())
+    made = pod_environment(own, Doors(RUNNING), files, None, PodSpec())
     aws = {name: value for name, value in made.items() if name.startswith("AWS_")}
     assert {name for name, value in aws.items() if value == "x"} == set()
     assert (aws["AWS_REGION"], aws["AWS_DEFAULT_REGION"], made["AWSOME"], made["PATH"]) == ("us-west-2",) * 2 + (
@@ -251,9 +252,18 @@ def test_nothing_of_the_callers_aws_comes_through(files: RunDir) -> None:
 def test_a_metadata_service_is_found_by_its_variable(files: RunDir) -> None:
     """What the caller said of another is not the pod's."""
     own = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://elsewhere"}
-    made = pod_environment(own, RUNNING, files, None, PodSpec(), imds=RUNNING.imds_url)
+    made = pod_environment(own, Doors(RUNNING, metadata=RUNNING.imds_url), files, None, PodSpec())
     assert made["AWS_EC2_METADATA_SERVICE_ENDPOINT"] == "http://127.0.0.1:4502"
     assert (made["AWS_EC2_METADATA_DISABLED"], made["AWS_REGION"]) == ("false", "us-west-2")
+
+
+def test_at_the_real_address_nothing_has_to_be_told(files: RunDir) -> None:
+    """The metadata service is where every SDK looks by itself, and no proxy is between."""
+    doors = Doors(RUNNING, real=True, metadata=RUNNING.imds_url)
+    made = pod_environment({}, doors, files, None, PodSpec())
+    assert "AWS_EC2_METADATA_SERVICE_ENDPOINT" not in made
+    assert made["AWS_EC2_METADATA_DISABLED"] == "false"
+    assert "169.254.169.254" in made["NO_PROXY"].split(",")
 
 
 def test_a_service_account_without_anything_is_refused(files: RunDir) -> None:
