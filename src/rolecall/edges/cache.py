@@ -104,34 +104,40 @@ class CredentialCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def key_held(self, ask: Ask) -> Key | None:
-        """Return the key of the entry for this ask, its own and not another of its kind; None where there is none."""
-        entry = self._entries.get(key_of(ask))
-        return None if entry is None else entry.key
+    def entry(self, key: Key) -> Entry | None:
+        """Return what is held under a key, whether it may be served or not."""
+        return self._entries.get(key)
 
     def held(self, ask: Ask) -> Issued | None:
         """Return what is held for this ask if it may be served now, without waiting for anything.
 
         This counts as a hit and as use, and starts a renewal where one is due.
         """
-        return self.held_at(key_of(ask))
+        entry = self._entries.get(key_of(ask))
+        return None if entry is None else self.use(entry)
 
-    def held_at(self, key: Key) -> Issued | None:
-        """Return what `held` returns, for an ask whose key is known already."""
-        entry = self._entries.get(key)
-        if entry is None:
-            return None
+    def use(self, entry: Entry) -> Issued | None:
+        """Return what `held` returns, for an entry that was found before; None where it is held no more."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
-        if entry.is_over(now, monotonic):
-            self._entries.drop(key)
+        if (now >= entry.calm_until or monotonic >= entry.over_at) and not self._may_serve(entry, now, monotonic):
             return None
-        self._entries.move_to_end(key)
+        self.counters.hits += 1
+        entry.used_at = self.counters.hits
         entry.used = True
         entry.hits += 1
-        self.counters.hits += 1
-        if now >= entry.times.renew_at and monotonic >= entry.retry_at:
-            self._renewer.nudge(entry, now)
         return entry.issued
+
+    def _may_serve(self, entry: Entry, now: float, monotonic: float) -> bool:
+        """Look at an entry that is to be renewed, is over, or is held no more."""
+        if self._entries.get(entry.key) is not entry:
+            return False
+        if entry.is_over(now, monotonic):
+            self._entries.drop(entry.key)
+            return False
+        if now >= entry.times.renew_at and monotonic >= entry.retry_at:
+            entry.used = True
+            self._renewer.nudge(entry, now)
+        return True
 
     async def __call__(self, ask: Ask) -> Issued:
         """Return credentials: those held, those that an upstream call brings, or the error it brings."""
@@ -196,7 +202,7 @@ class CredentialCache:
     def kept(self) -> Iterator[Kept]:
         """Yield every entry that a token alone asks for, for a later cache; the one used last comes last."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
-        for entry in self._entries.values():
+        for entry in self._entries.by_use():
             if entry.key == (entry.key[0], None, None, "") and not entry.is_over(now, monotonic):
                 yield kept(entry, now, monotonic)
 
@@ -256,15 +262,17 @@ class CredentialCache:
         times = milestones(now, issued.credentials.expires_at, self.rules.freshness, self._dice())
         token_ends = self._token_ends(ask)
         ends_at = times.dead_at if token_ends is None else min(times.dead_at, token_ends)
-        # A renewal is not a use. Replacing in place keeps a renewed entry where its last use put it.
+        # A renewal is not a use.
         entry = Entry(key, ask, issued, times, ends_at, monotonic + ends_at - now, came_at=monotonic)
         if kept is not None:  # it becomes no younger: neither its end moves, nor its age begins again
             entry.ends_at, entry.over_at, entry.came_at = kept.ends_at, kept.over_at, kept.came_at
-        entry.used, entry.hits = renewed is None, 0 if renewed is None else renewed.hits
+        entry.used, entry.used_at = renewed is None, self.counters.hits
+        if renewed is not None:
+            entry.hits, entry.used_at = renewed.hits, renewed.used_at
         self._put(entry, monotonic + times.renew_at - now)
 
     def _put(self, entry: Entry, renew_at: float) -> None:
-        self._entries[entry.key] = entry
+        self._entries.put(entry)
         self.changes += 1
         while len(self._entries) > self.rules.size:
             self._entries.drop_oldest()
@@ -283,7 +291,7 @@ class CredentialCache:
         times = milestones(now, found.issued.credentials.expires_at, self.rules.freshness, self._dice())
         ends_at = min(found.ends_at, times.dead_at)
         entry = Entry(key, ask, found.issued, replace(times, renew_at=now), ends_at, monotonic + ends_at - now)
-        entry.came_at = monotonic
+        entry.came_at, entry.used_at = monotonic, self.counters.hits
         self.counters.recalled += 1
         self._put(entry, monotonic)
         return found.issued

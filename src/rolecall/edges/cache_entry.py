@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rolecall.core.freshness import Milestones
@@ -15,9 +15,15 @@ Renewal = Literal["planned", "queued", "under-way", "when-used"]
 """What is to become of an entry: renewed at its time, as soon as there is room, now; or once somebody comes for it."""
 
 
+_GONE = float("-inf")
+
+
 @dataclass(slots=True)
 class Entry:
-    """`times`, `ends_at` are in wall-clock time, the other moments in monotonic time."""
+    """`times`, `ends_at`, `calm_until` are in wall-clock time, the other moments in monotonic time.
+
+    Until `calm_until` and `over_at` it can be served without another look at it.
+    """
 
     key: Key
     ask: Ask
@@ -29,6 +35,8 @@ class Entry:
     hits: int = 0
     last_error: str = ""  # the word of the last renewal, where it failed
     used: bool = True
+    used_at: int = 0  # counted in uses of all entries
+    calm_until: float = _GONE
     retry_at: float = 0.0  # no renewal before this
     planned: float = 0.0  # the item of the agenda that is this entry's
     backoff: Iterator[float] | None = field(default=None)
@@ -37,22 +45,51 @@ class Entry:
         """Whether it must not be served any more."""
         return now >= self.ends_at or monotonic >= self.over_at
 
+    def renew_from(self, when: float) -> None:
+        """Have it be due from then on."""
+        self.times = replace(self.times, renew_at=when)
+        self.calm_until = min(self.ends_at, when)
 
-class Entries(OrderedDict[Key, Entry]):
-    """Entries by key, the one used last at the end. `gone` is told of each key that has no entry any more."""
+
+class Entries(dict[Key, Entry]):
+    """Entries by key. `gone` is told of each key that has no entry any more.
+
+    A use is a number in the entry. To keep them in order instead would touch four other entries' memory at each hit.
+    """
 
     def __init__(self, gone: Callable[[Key], None]) -> None:
         super().__init__()
         self._gone = gone
+        self._unused: list[tuple[int, Key]] = []  # as they were once, the one unused longest at the end
+
+    def put(self, entry: Entry) -> None:
+        """Hold this one, in place of what had its key."""
+        before = self.get(entry.key)
+        if before is not None:
+            before.over_at = _GONE
+        entry.renew_from(entry.times.renew_at)
+        self[entry.key] = entry
 
     def drop(self, key: Key) -> None:
         """Forget one, which must be there."""
-        del self[key]
+        self.pop(key).over_at = _GONE
         self._gone(key)
 
     def drop_oldest(self) -> None:
-        """Forget the one unused longest."""
-        self.drop(next(iter(self)))
+        """Forget the one unused longest. What was used since the order was looked at comes after all that was not."""
+        while True:
+            if not self._unused:
+                self._unused = [(entry.used_at, entry.key) for entry in self.by_use()]
+                self._unused.reverse()
+            used_at, key = self._unused.pop()
+            entry = self.get(key)
+            if entry is not None and entry.used_at == used_at:
+                self.drop(key)
+                return
+
+    def by_use(self) -> list[Entry]:
+        """Return all, the one used last at the end."""
+        return sorted(self.values(), key=lambda entry: entry.used_at)
 
     def drop_all(self) -> None:
         """Forget them all."""

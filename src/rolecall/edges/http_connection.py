@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, cast
 
@@ -56,7 +57,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its ancestry
         self._transport.set_write_buffer_limits(_MOST_UNSENT)
         peer = transport.get_extra_info("peername")
-        self._peer = str(peer[0]) if peer else ""
+        self._peer = sys.intern(str(peer[0])) if peer else ""  # one object for all of an address: equal at a glance
         server = self._server
         server.accepted += 1
         server.descriptors.took(transport.get_extra_info("socket"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable
-from dataclasses import replace
 
 from rolecall.core.backoff import delays
 from rolecall.core.freshness import State
@@ -162,7 +161,7 @@ class Renewer:
             else:
                 # Nobody came since it was last renewed: hold it to its end, a hit will renew it, also where the wall
                 # clock was set back meanwhile.
-                entry.times = replace(entry.times, renew_at=min(entry.times.renew_at, now))
+                entry.renew_from(min(entry.times.renew_at, now))
                 self.plan(entry, entry.over_at)
 
     def _renew_due(self) -> None:

@@ -10,15 +10,16 @@ token, most of an answer, is held by the credentials.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from sys import intern
 
 from rolecall.core.exchange import Reply, Request
 from rolecall.core.source import Ask, Issued
 from rolecall.edges.cache import CredentialCache
+from rolecall.edges.cache_entry import Entry
 from rolecall.edges.clock import Clock
-from rolecall.edges.flights import Key
+from rolecall.edges.flights import Key, key_of
 from rolecall.edges.http_head import DateLine, head_of
 
 LONGEST = 4096
@@ -34,7 +35,7 @@ _MOST_HEADS = 64
 class _Known:
     """What one request means, and the answer that was made for the credentials that were held then."""
 
-    key: Key
+    entry: Entry
     peer: str
     keep: bool
     issued: Issued
@@ -45,7 +46,7 @@ class _Known:
 
 
 class HotPath:
-    """Requests by their bytes, at most `most`; the one unused longest goes first, and with an entry all of its own.
+    """Requests by their bytes, at most `most`; the one learned first goes first, and with an entry all of its own.
 
     `hit` is told of every answer, with who asked and what was handed out; `answers` counts them.
     """
@@ -61,7 +62,7 @@ class HotPath:
     ) -> None:
         self._cache, self._render = cache, render
         self._clock, self._hit, self._most = clock, hit, most
-        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._known: dict[bytes, _Known] = {}
         self._spellings: dict[Key, tuple[bytes, ...]] = {}
         self._heads: dict[bytes, bytes] = {}  # most heads are equal, and held once
         self._dated = DateLine()
@@ -76,13 +77,14 @@ class HotPath:
         known = self._known.get(raw)
         if known is None:
             return None
-        issued = self._cache.held_at(known.key)
-        if issued is None or peer != known.peer:
-            self._drop(raw)
-            return None
+        issued = self._cache.use(known.entry) if peer == known.peer else None
+        if issued is None:
+            issued = self._renewed(known) if peer == known.peer else None
+            if issued is None:
+                self._drop(raw)
+                return None
         if issued is not known.issued:
             self._encode(known, issued)
-        self._known.move_to_end(raw)
         self.answers += 1
         self._hit(peer, issued)
         date = self._dated(self._clock.now())
@@ -92,10 +94,11 @@ class HotPath:
         """Keep what a request means that was just answered with these credentials."""
         if not 0 < len(request.raw) <= LONGEST or request.method != "GET" or self._most <= 0:
             return
-        key, raw = self._cache.key_held(ask), request.raw
-        if key is None:
+        entry, raw = self._cache.entry(key_of(ask)), request.raw
+        if entry is None:
             return
-        known = _Known(key, request.peer, not request.last, issued)
+        key = entry.key
+        known = _Known(entry, intern(request.peer), not request.last, issued)
         self._encode(known, issued)
         self._drop(raw)
         self._known[raw] = known
@@ -111,6 +114,14 @@ class HotPath:
         for raw in self._spellings.get(key, ()):
             self._drop(raw)
 
+    def _renewed(self, known: _Known) -> Issued | None:
+        """Return what is held now in place of the entry that was known, if it may be served."""
+        entry = self._cache.entry(known.entry.key)
+        if entry is None or entry is known.entry:
+            return None
+        known.entry = entry
+        return self._cache.use(entry)
+
     def _encode(self, known: _Known, issued: Issued) -> None:
         reply = self._render(issued)
         head = head_of(reply, keep=known.keep)
@@ -125,8 +136,8 @@ class HotPath:
         known = self._known.pop(raw, None)
         if known is None:
             return
-        left = tuple(other for other in self._spellings[known.key] if other != raw)
+        left = tuple(other for other in self._spellings[known.entry.key] if other != raw)
         if left:
-            self._spellings[known.key] = left
+            self._spellings[known.entry.key] = left
         else:
-            del self._spellings[known.key]
+            del self._spellings[known.entry.key]
