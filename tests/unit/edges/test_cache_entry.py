@@ -18,7 +18,11 @@ from rolecall.testing.fake_clock import FakeClock
 from rolecall.testing.fake_source import FakeSource, issued
 
 SIZE = 4
-STEPS = st.lists(st.tuples(st.sampled_from(["ask", "ask", "ask", "renew", "forget"]), st.integers(0, 7)), max_size=60)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["ask", "ask", "ask", "ask", "renew", "forget"]), st.integers(0, 6)),
+    min_size=40,
+    max_size=60,
+)
 
 
 @settings(max_examples=100)
