@@ -99,7 +99,7 @@ class CredentialCache:
         self._forgotten: dict[Key, float] = {}
         self.gone: Gone | None = None
         self.recall: Recall | None = None
-        self.changes = 0
+        self.changes = self._uses = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -122,7 +122,8 @@ class CredentialCache:
         if (now >= entry.calm_until or monotonic >= entry.over_at) and not self._may_serve(entry, now, monotonic):
             return None
         self.counters.hits += 1
-        entry.used_at = self.counters.hits
+        self._uses += 1
+        entry.used_at = self._uses
         entry.used = True
         entry.hits += 1
         return entry.issued
@@ -266,12 +267,14 @@ class CredentialCache:
         entry = Entry(key, ask, issued, times, ends_at, monotonic + ends_at - now, came_at=monotonic)
         if kept is not None:  # it becomes no younger: neither its end moves, nor its age begins again
             entry.ends_at, entry.over_at, entry.came_at = kept.ends_at, kept.over_at, kept.came_at
-        entry.used, entry.used_at = renewed is None, self.counters.hits
         if renewed is not None:
-            entry.hits, entry.used_at = renewed.hits, renewed.used_at
+            entry.used, entry.hits, entry.used_at = False, renewed.hits, renewed.used_at
         self._put(entry, monotonic + times.renew_at - now)
 
     def _put(self, entry: Entry, renew_at: float) -> None:
+        if not entry.used_at:  # it is new, which is a use
+            self._uses += 1
+            entry.used_at = self._uses
         self._entries.put(entry)
         self.changes += 1
         while len(self._entries) > self.rules.size:
@@ -291,7 +294,7 @@ class CredentialCache:
         times = milestones(now, found.issued.credentials.expires_at, self.rules.freshness, self._dice())
         ends_at = min(found.ends_at, times.dead_at)
         entry = Entry(key, ask, found.issued, replace(times, renew_at=now), ends_at, monotonic + ends_at - now)
-        entry.came_at, entry.used_at = monotonic, self.counters.hits
+        entry.came_at = monotonic
         self.counters.recalled += 1
         self._put(entry, monotonic)
         return found.issued

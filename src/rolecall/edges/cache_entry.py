@@ -35,7 +35,7 @@ class Entry:
     hits: int = 0
     last_error: str = ""  # the word of the last renewal, where it failed
     used: bool = True
-    used_at: int = 0  # counted in uses of all entries
+    used_at: int = 0  # how many uses there were of any entry, until and with its last
     calm_until: float = _GONE
     retry_at: float = 0.0  # no renewal before this
     planned: float = 0.0  # the item of the agenda that is this entry's

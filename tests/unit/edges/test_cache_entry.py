@@ -40,7 +40,7 @@ def test_the_one_unused_longest_goes_first(steps: list[tuple[str, int]]) -> None
             cache.forget([key])
             model.pop(key, None)
         elif held is None and what == "ask":
-            cache._put(entry(ask, cache.counters.hits), clock.monotonic() + 1800.0)
+            cache._put(entry(ask, 0), clock.monotonic() + 1800.0)
             model[key] = None
         elif held is not None and what == "renew":
             cache._put(entry(ask, held.used_at), clock.monotonic() + 1800.0)
