@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import http.client
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from integration.dev_plane import DevPlane, plain_environment, role_arn, wait_until
 from integration.imds_server import instance
-from integration.test_agent_pods import A, cluster
-from integration.test_agent_process import agent
+from integration.test_agent_pods import PODS, A, B, Cluster, cluster
+from integration.test_agent_process import AgentProcess, agent, free_port, get
 
 __all__ = ["cluster"]
 ROLES = "/latest/meta-data/iam/security-credentials/"
-BASE = "arn:aws:iam::123456789012:role/"
-QUIET = ("--probe-port", "0", "--metrics-port", "0", "--imds-bind-hosts", "127.0.0.1", "--imds-port", "0")
+BASE = role_arn("")
+HERE = ("--imds-bind-hosts", "127.0.0.1", "--imds-port", "0")
+OFF = ("--probe-port", "0", "--metrics-port", "0")
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"}, "Action": "sts:AssumeRole"}
+    ],
+}
 
 
 def ask(door: str, path: str, address: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
@@ -31,9 +45,85 @@ def test_deny_alone(tmp_path: Path) -> None:
     """No cluster, no region, no credentials: it serves, gives nobody a role, and passes the node's region on."""
     with instance() as node:
         env = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": node.url}
-        with agent(tmp_path, *QUIET, "--dialect", "deny", env=env) as started:
+        with agent(tmp_path, *HERE, *OFF, "--dialect", "deny", env=env) as started:
             door = started.door()
             assert ask(door, ROLES, A)[0] == 404
             assert ask(door, "/latest/user-data", A)[0] == 404
             assert ask(door, "/latest/meta-data/placement/region", A) == (200, b"us-west-2")
             assert {path for _, path in node.asked} == {"/latest/api/token", "/latest/meta-data/placement/region"}
+
+
+@pytest.fixture(scope="module")
+def roles(stage: DevPlane) -> list[str]:
+    """Two roles of the plane that its account's own users may assume."""
+    iam = stage.client("iam")
+    names = ["metadata-reader", "metadata-writer"]
+    for name in names:
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST))
+    return names
+
+
+@contextmanager
+def door(home: Path, plane: DevPlane, cluster: Cluster, *flags: str) -> Iterator[tuple[AgentProcess, str, str]]:
+    """Run an agent for the cluster's pods whose STS is the plane's; yield it, its metadata door and its probes."""
+    probes = free_port()
+    env = {
+        **{name.upper(): key for name, key in plane.keys().items()},
+        "AWS_REGION": "us-west-2",
+        "AWS_ENDPOINT_URL_STS": plane.url,
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": plane.imds_url,
+    }
+    words = (*HERE, "--probe-port", str(probes), "--metrics-port", "0", "--node-name", "here")
+    words += ("--kubeconfig", str(cluster.kubeconfig), "--dialect", "kube2iam", "--base-role-arn", BASE)
+    with agent(home, *words, *flags, env=env) as started:
+        yield started, started.door(), f"127.0.0.1:{probes}"
+
+
+def annotated(cluster: Cluster, name: str, address: str, role: str) -> None:
+    """Run a pod with a role, or change it."""
+    meta = {"uid": f"uid-{name}", "namespace": "default", "annotations": {"iam.amazonaws.com/role": role}}
+    spec, status = {"nodeName": "here"}, {"phase": "Running", "podIPs": [{"ip": address}]}
+    cluster.change(lambda: cluster.api.put(PODS, name, metadata=meta, spec=spec, status=status))
+
+
+def test_pods_get_their_annotated_roles(stage: DevPlane, roles: list[str], cluster: Cluster, tmp_path: Path) -> None:
+    """With tokens; each pod its own role, another one is 403; what was the pod before is no longer believed."""
+    reader, writer = roles
+    annotated(cluster, "a", A, reader)
+    annotated(cluster, "b", B, writer)
+    with door(tmp_path, stage, cluster, "--imds-version", "required") as (started, imds, probes):
+        wait_until(lambda: get(probes, "/readyz")[0] == 200, "the pods to be known")
+        for address, role in ((A, reader), (B, writer)):
+            status, shown = ask(imds, "/latest/api/token", address, "PUT", x_aws_ec2_metadata_token_ttl_seconds="60")
+            token = {"x_aws_ec2_metadata_token": shown.decode()}
+            assert (status, ask(imds, ROLES, address)[0]) == (200, 401)
+            assert ask(imds, ROLES, address, **token) == (200, role.encode())
+            status, body = ask(imds, ROLES + role, address, **token)
+            assert (status, who(stage, body)) == (200, role)
+            other = writer if role == reader else reader
+            assert ask(imds, ROLES + other, address, **token)[0] == 403
+        issued = started.event("imds.issued")
+        assert (issued["pod"], issued["pod_uid"], issued["role"]) == ("a", "uid-a", role_arn(reader))
+        cluster.change(lambda: cluster.api.drop(PODS, "a"))
+        annotated(cluster, "c", A, writer)
+        wait_until(lambda: ask(imds, ROLES, A)[0] == 401, "the new pod")
+        assert ask(imds, ROLES + reader, A, **token)[0] == 401
+
+
+def who(plane: DevPlane, document: bytes) -> str:
+    """Return the role that STS finds these credentials to be of."""
+    found = json.loads(document)
+    keys = {"aws_access_key_id": found["AccessKeyId"], "aws_secret_access_key": found["SecretAccessKey"]}
+    sts = plane.client("sts", aws_session_token=found["Token"], **keys)
+    return str(sts.get_caller_identity()["Arn"].split("/")[1])
+
+
+def test_botocore_finds_its_role(stage: DevPlane, roles: list[str], cluster: Cluster, tmp_path: Path) -> None:
+    """By nothing but the service's address; a late pod is waited for, and one without a role finds no credentials."""
+    annotated(cluster, "own", "127.0.0.1", roles[0])
+    with door(tmp_path, stage, cluster) as (_, imds, _probes):
+        script = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
+        env = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://{imds}", "AWS_ENDPOINT_URL": stage.url}
+        env |= {"AWS_DEFAULT_REGION": "us-west-2", "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
+        done = stage.shell(sys.executable, "-c", script, env=plain_environment(tmp_path) | env)
+        assert f":assumed-role/{roles[0]}/" in done.stdout, done.stderr

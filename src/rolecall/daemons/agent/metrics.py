@@ -20,7 +20,12 @@ Samples = list[tuple[Labels, float]]
 def families(agent: Agent, listeners: Listeners) -> list[Metric]:
     """Return all metric families as they stand now."""
     door = [*_door(agent, listeners), *_connections(listeners)]
-    return [*door, *_cache(agent), *_pods(agent), *_upstream(agent), *_process(agent), *_of_awss_agent(agent)]
+    own = [*door, *_cache(agent), *_pods(agent), *_upstream(agent), *_process(agent), *_of_awss_agent(agent)]
+    if agent.metadata is None:
+        return own
+    from rolecall.daemons.agent.metadata.metrics import metadata_families  # here: few agents have such a door
+
+    return own + metadata_families(agent.metadata)
 
 
 def _one(value: float | None) -> Samples:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from rolecall import __version__
@@ -10,6 +12,7 @@ from rolecall.core.exchange import Reply, Request
 from rolecall.daemons.agent import wire
 from rolecall.daemons.agent.build import Agent
 from rolecall.daemons.agent.listeners import Listeners
+from rolecall.edges.cache import CredentialCache
 from rolecall.edges.cache_entry import Held
 from rolecall.edges.clock import Clock
 
@@ -33,7 +36,7 @@ class StatusDoor:
     def found(self) -> wire.Status:
         """Return the status as it is now."""
         doors = self._listeners
-        survey = list(self._agent.cache.survey())
+        survey = [(held, name) for name, cache in self._caches() for held in cache.survey()]
         first = heapq.nsmallest(MOST, survey, key=_urgency)
         return wire.Status(
             version=__version__,
@@ -44,7 +47,7 @@ class StatusDoor:
             not_bound=doors.not_bound,
             requests_in_flight=doors.in_flight,
             totals=self._totals(),
-            entries=[_entry(held) for held in first],
+            entries=[_entry(held, name) for held, name in first],
             entries_not_shown=len(survey) - len(first),
             signs_with=self._signs_with(),
         )
@@ -61,31 +64,46 @@ class StatusDoor:
         )
 
     def _totals(self) -> wire.Totals:
-        cache = self._agent.cache
-        counted, census = cache.counters, cache.census()
+        caches = [cache for _, cache in self._caches()]
+        counted = [cache.counters for cache in caches]
+        states, failures = Counter[str](), Counter[str]()
+        for cache in caches:
+            states.update(cache.census().states)
+            failures.update(cache.counters.renew_failures)
+        metadata = self._agent.metadata
         return wire.Totals(
-            entries=sum(census.states.values()),
-            states=dict(census.states),
-            hits=counted.hits,
-            misses=counted.misses,
-            renewals=counted.renewals,
-            renewal_failures=counted.renew_failures,
-            evictions=counted.evictions,
-            failures_remembered=cache.failures,
-            upstream=self._agent.calls.codes,
-            refusals=self._agent.corridor.refusals,
+            entries=states.total(),
+            states=dict(states),
+            hits=sum(one.hits for one in counted),
+            misses=sum(one.misses for one in counted),
+            renewals=sum(one.renewals for one in counted),
+            renewal_failures=dict(failures),
+            evictions=sum(one.evictions for one in counted),
+            failures_remembered=sum(cache.failures for cache in caches),
+            upstream=_both(self._agent.calls.codes, {} if metadata is None else metadata.calls.codes),
+            refusals=_both(self._agent.corridor.refusals, {} if metadata is None else metadata.tally.refusals),
         )
+
+    def _caches(self) -> list[tuple[str, CredentialCache]]:
+        """Return the caches of the doors, with what the doors are called."""
+        found = [("pod-identity", self._agent.cache)]
+        return found if self._agent.metadata is None else [*found, ("imds", self._agent.metadata.granted.cache)]
+
+
+def _both(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return dict(Counter(one) + Counter(other))
 
 
 def _moment(seconds: float) -> str:
     return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _urgency(held: Held) -> tuple[bool, float]:
+def _urgency(found: tuple[Held, str]) -> tuple[bool, float]:
+    held, _ = found
     return not held.last_error, held.ends_in
 
 
-def _entry(held: Held) -> wire.Entry:
+def _entry(held: Held, name: str) -> wire.Entry:
     return wire.Entry(
         namespace=str(held.subject.namespace) if held.subject else None,
         service_account=str(held.subject.service_account) if held.subject else None,
@@ -100,4 +118,5 @@ def _entry(held: Held) -> wire.Entry:
         renews_in_seconds=None if held.renews_in is None else round(held.renews_in, 1),
         last_error=held.last_error or None,
         hits=held.hits,
+        door=name,
     )

@@ -12,7 +12,8 @@ PATH = "/status"
 class Entry(msgspec.Struct, frozen=True):
     """Credentials that are held, without them. Namespace and service account are the issuer's word.
 
-    `renewal` is what is to become of them: planned, queued, under-way, or when-used.
+    `renewal` is what is to become of them: planned, queued, under-way, or when-used. `door` is where they
+    were asked for: ``pod-identity`` or ``imds``.
     """
 
     namespace: str | None
@@ -28,6 +29,7 @@ class Entry(msgspec.Struct, frozen=True):
     renews_in_seconds: float | None
     last_error: str | None
     hits: int
+    door: str = "pod-identity"
 
 
 class SignsWith(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """A node's day in virtual time: a thousand pods begin, ask, change and end at addresses that are used again and again.
 
-The model knows who is really at an address; the door only knows what the watch has told it, up to half a second late and
+The model knows who is really at an address; the door only knows what the watch told it, up to half a second late and
 in order. Whatever is asked when, nobody is given a role that was not the asker's own in that half second, and nobody
 whose pod lives is told that it is not there.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
 from unit.daemons.agent.metadata.world import ROLES, World
 
 PODS, ADDRESSES, LATE = 1000, 60, 0.5
