@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ __all__ = ["cluster"]
 ROLES = "/latest/meta-data/iam/security-credentials/"
 BASE = role_arn("")
 HERE = ("--imds-bind-hosts", "127.0.0.1", "--imds-port", "0")
+KUBE2IAM = "import sys; from rolecall.daemons.agent.metadata.kube2iam import main; sys.exit(main())"
 OFF = ("--probe-port", "0", "--metrics-port", "0")
 TRUST = {
     "Version": "2012-10-17",
@@ -127,3 +129,42 @@ def test_botocore_finds_its_role(stage: DevPlane, roles: list[str], cluster: Clu
         env |= {"AWS_DEFAULT_REGION": "us-west-2", "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
         done = stage.shell(sys.executable, "-c", script, env=plain_environment(tmp_path) | env)
         assert f":assumed-role/{roles[0]}/" in done.stdout, done.stderr
+
+
+def test_kube2iams_own_command(stage: DevPlane, roles: list[str], cluster: Cluster, tmp_path: Path) -> None:
+    """By its flags: base and default role are found by the node's service; probes and debuggers are answered."""
+    cluster.change(lambda: cluster.api.put(PODS, "plain", metadata={"uid": "u", "namespace": "default"},
+        spec={"nodeName": "here"}, status={"phase": "Running", "podIPs": [{"ip": A}]}))  # fmt: skip
+    metrics, imds = free_port(), f"127.0.0.1:{free_port()}"
+    words = ["--auto-discover-default-role", "--kubeconfig", str(cluster.kubeconfig), "--node", "here", "--debug"]
+    words += ["--app-port", imds.partition(":")[2], "--host-ip=127.0.0.1", "--metrics-port", str(metrics)]
+    env = {"AWS_REGION": "us-west-2", "AWS_EC2_METADATA_SERVICE_ENDPOINT": stage.imds_url}
+    with subprocess.Popen(
+        [sys.executable, "-c", KUBE2IAM, *words],
+        env=plain_environment(tmp_path) | env,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        try:
+            wait_until(lambda: ask_or_none(imds, ROLES, A) == (200, b"rolecall-node"), "the default role")
+            status, body = ask(imds, "/healthz", "127.0.0.9")
+            assert (status, json.loads(body)["hostIP"]) == (200, "127.0.0.1")
+            admin = f"127.0.0.1:{metrics}"
+            assert json.loads(get(admin, "/debug/store")[1])["rolesByIP"] == {A: ""}
+            assert b'rolecall_imds_open{setting="default-node-role"} 1' in get(admin, "/metrics")[1]
+            assert ask(imds, "/debug/store", A)[0] == ask(imds, "/metrics", A)[0] == 404
+        finally:
+            running.terminate()
+            assert running.stderr is not None
+            said = running.stderr.read()
+    assert running.returncode == 0
+    assert "event=imds.default_is_the_nodes_role" in said
+    assert "event=imds.no_namespace_restrictions" in said
+
+
+def ask_or_none(door: str, path: str, address: str) -> tuple[int, bytes] | None:
+    """Return what `ask` does; None where nobody listens yet."""
+    try:
+        return ask(door, path, address)
+    except OSError:
+        return None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 
-from rolecall.core.names import Region
 from rolecall.daemons.agent.build import build
 from rolecall.daemons.agent.commands import run
 from rolecall.daemons.agent.config import IGNORED, AgentConfig, read_config
+from rolecall.daemons.agent.finding import complete, find_region
 from rolecall.daemons.agent.listeners import Listeners
 from rolecall.daemons.agent.probes import open_views
 from rolecall.daemons.agent.reload import reload
@@ -36,15 +36,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def serve(words: list[str]) -> int:
     """Serve until told to stop; raises `RolecallError` where that cannot be."""
-    config = read_config(words, find_region=_find_region)
+    config = complete(read_config(words, find_region=find_region))
     configure(sys.stderr, config.verbosity, config.log_format)
     return _loop(_serve(config))
-
-
-def _find_region(environment: Mapping[str, str]) -> Region:
-    from rolecall.daemons.agent.region import region_of_instance
-
-    return region_of_instance(environment)
 
 
 def _loop(work: Coroutine[None, None, int]) -> int:

@@ -35,7 +35,9 @@ class Probes:
             case "/metrics":
                 text = render(families(self._agent, self._listeners))
                 return Reply(200, text, (("content-type", CONTENT_TYPE),))
-        return Reply(404, b"404 page not found\n", (("content-type", "text/plain; charset=utf-8"),))
+        metadata = self._agent.metadata
+        page = None if metadata is None or request.method != "GET" else metadata.page(request.path)
+        return page or Reply(404, b"404 page not found\n", (("content-type", "text/plain; charset=utf-8"),))
 
     def _health(self) -> Reply:
         faults = self._agent.faults()

@@ -57,6 +57,16 @@ class Imds:
     async def credentials(self) -> Lease:
         """Return the credentials of the node's role; raises `NoNodeCredentials`."""
         token = await self._token()
+        role = await self._role(token)
+        answer = await self._get(ROLES + role, token)
+        self._line(answer)
+        return wire.decode_keys(answer.body, where=self.url)
+
+    async def role(self) -> str:
+        """Return the name of the node's role; raises `NoNodeCredentials`."""
+        return await self._role(await self._token())
+
+    async def _role(self, token: Secret) -> str:
         roles = await self._get(ROLES, token)
         if roles.status == 404 or (roles.status == 200 and not roles.body.strip()):
             raise NoNodeCredentials(
@@ -65,9 +75,7 @@ class Imds:
         role = self._line(roles)
         if not _ROLE.fullmatch(role):
             raise NoNodeCredentials(f"{self.url} named a role that is none")
-        answer = await self._get(ROLES + role, token)
-        self._line(answer)
-        return wire.decode_keys(answer.body, where=self.url)
+        return role
 
     async def region(self) -> Region:
         """Return the region that this instance is in; raises `NoNodeCredentials`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rolecall.core.exchange import Headers, Reply
 from rolecall.core.source import Issued
@@ -11,6 +11,7 @@ from rolecall.mechanisms.imds import wire as imds
 
 _PLAIN: Headers = (("content-type", "text/plain; charset=utf-8"),)
 _NOSNIFF = ("x-content-type-options", "nosniff")
+_JSON: Headers = (("content-type", "application/json"),)
 _UNSTORED = ("cache-control", "no-store")
 METADATAPROXY_LASTS = 3600.0
 """Seconds before the end that metadataproxy calls the last update, whenever that was."""
@@ -59,7 +60,30 @@ def info(issued: Issued, headers: Headers) -> Reply:
     return _document(dict(sorted(found.items())), headers)
 
 
-def _document(members: dict[str, str], headers: Headers) -> Reply:
+def kube2iam_health(host: str, instance: str) -> Reply:
+    """Return what kube2iam says of itself at /healthz."""
+    return _document({"hostIP": host, "instanceId": instance}, _JSON)
+
+
+def kube2iam_store(
+    namespaces: Mapping[str, str], roles: Mapping[str, str], permitted: Mapping[str, Sequence[str]]
+) -> Reply:
+    """Return what kube2iam knows, at /debug/store: namespace and role by address, patterns by namespace."""
+    found = {"namespaceByIP": namespaces, "rolesByIP": roles, "rolesByNamespace": permitted}
+    return _document(found, _JSON)
+
+
+def instance_profile(document: bytes) -> str:
+    """Return the ARN of the instance profile in ``iam/info``; empty where it is no such document."""
+    try:
+        found = json.loads(document)
+    except (ValueError, RecursionError):
+        return ""
+    arn = found.get("InstanceProfileArn") if isinstance(found, dict) else None
+    return arn if isinstance(arn, str) else ""
+
+
+def _document(members: Mapping[str, object], headers: Headers) -> Reply:
     body = json.dumps(members, separators=(",", ":"), ensure_ascii=False)
     for letter in "&<>":  # as Go's encoder writes them
         body = body.replace(letter, f"\\u{ord(letter):04x}")

@@ -95,6 +95,7 @@ def test_an_entry_is_shown_without_what_it_opens(world: World) -> None:
             "renews_in_seconds": 1800.0 - 60,
             "last_error": None,
             "hits": 1,
+            "door": "pod-identity",
         }
     ]
     assert (said["totals"]["entries"], said["totals"]["states"], said["totals"]["hits"]) == (1, {"fresh": 1}, 1)

@@ -11,6 +11,7 @@ from rolecall.daemons.agent.config import AgentConfig
 from rolecall.daemons.agent.metadata.corridor import MetadataCorridor, Terms
 from rolecall.daemons.agent.metadata.documents import Documents, NodeDocuments, NoDocuments
 from rolecall.daemons.agent.metadata.granted import Granted, nothing_assumed
+from rolecall.daemons.agent.metadata.pages import HEALTH, STORE, health, store
 from rolecall.daemons.agent.metadata.pods_by_ip import PodsByIp
 from rolecall.daemons.agent.metadata.settings import BY_PODS, MetadataSettings
 from rolecall.daemons.agent.metadata.tally import Tally
@@ -49,8 +50,27 @@ class MetadataDoor:
     https: list[HttpClient] = field(default_factory=list)
 
     def __call__(self, request: Request) -> Reply | Awaitable[Reply]:
-        """Answer a request."""
+        """Answer a request. kube2iam's probe is the kubelet's, which is no pod and names the service otherwise."""
+        if request.path == HEALTH and request.method == "GET" and self.settings.dialect == "kube2iam":
+            return health(self.settings.hosts, self.documents)
         return self.corridor(request)
+
+    def page(self, path: str) -> Reply | None:
+        """Return a page for the agent's own port; None where there is no such."""
+        if path == STORE and self.settings.debug and self.pods is not None:
+            return store(self.settings.kube2iam, self.pods)
+        return None
+
+    def warn(self, log: Log) -> None:
+        """Say what pods may have beside a role of their own."""
+        settings = self.settings
+        if settings.dialect == "kube2iam" and not settings.kube2iam.restrictions:
+            why = "any pod may name any role that this agent may assume"
+            log.warning("imds.no_namespace_restrictions", why=why, hint="add --namespace-restrictions")
+        if settings.discover_default:
+            role = settings.kube2iam.default_role
+            why = "the node's own role is given to every pod without an annotation"
+            log.warning("imds.default_is_the_nodes_role", role=role, why=why, hint="use --default-role")
 
     def start(self) -> None:
         """Begin the work in the background. Call it once, inside the running loop."""
@@ -104,7 +124,9 @@ def metadata_door(config: AgentConfig, proof: Proof, clock: Clock, log: Log) -> 
     whose: Whose | None = pods
     terms = Terms(Secret(entropy.token_hex(32)), settings.required, settings.hops, _hosts(settings))
     corridor = MetadataCorridor(settings.manners(), whose, granted, documents, terms, clock=clock, tally=tally)
-    return MetadataDoor(settings, corridor, granted, tally, calls, documents, pods, watching, own, https)
+    door = MetadataDoor(settings, corridor, granted, tally, calls, documents, pods, watching, own, https)
+    door.warn(log)
+    return door
 
 
 def _assume_role(config: AgentConfig, http: HttpClient, signs: Chosen | None, clock: Clock, calls: Calls) -> Assume:
