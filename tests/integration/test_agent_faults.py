@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import resource
 import signal
 import socket
@@ -306,6 +307,49 @@ def test_a_client_that_ends_its_side_is_still_answered(tmp_path: Path, upstream:
         assert get(door, token=token("first"))[0] == 200
 
 
+def test_slow_bodies_keep_nobody_out(tmp_path: Path, upstream: Upstream) -> None:
+    """100 connections that send a body byte by byte, of the same address; each is answered in the end."""
+    with serving(tmp_path, upstream) as (_, door), ExitStack() as stack:
+        slow = [stack.enter_context(connect(door)) for _ in range(100)]
+        head = request(door, "slow", "content-length: 12").replace(b"GET", b"POST")
+        for connection in slow:
+            connection.sendall(head)
+        for _ in range(11):
+            for connection in slow:
+                connection.sendall(b"x")
+            assert get(door, token=token("pod"))[0] == 200
+        for connection in slow:
+            connection.sendall(b"x")
+        assert {status(connection) for connection in slow} == {405}
+
+
+def test_requests_that_come_at_once_are_answered_in_their_order(tmp_path: Path, upstream: Upstream) -> None:
+    """Whatever each takes: one that is known, one that upstream is asked for, ones that are refused, twice the same."""
+    with serving(tmp_path, upstream) as (_, door):
+        assert get(door, token=token("known"))[0] == 200
+        known = request(door, "known")
+        with connect(door) as connection:
+            assert asks(connection, known) == 200
+            other = known.replace(b"/v1/credentials", b"/other")
+            post = known.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\ncontent-length: 3\r\n\r\nabc")
+            lost = known.replace(b"authorization", b"x-nothing")
+            sent = [
+                request(door, "new"),
+                known,
+                other,
+                post,
+                lost,
+                request(door, "new"),
+                known,
+                b"NONSENSE\r\n\r\n",
+                known,
+            ]
+            connection.sendall(b"".join(sent))
+            connection.shutdown(socket.SHUT_WR)
+            assert answers(connection) == [200, 200, 404, 405, 400, 200, 200, 400]
+        assert upstream.calls[token("new")] == 1
+
+
 def damaged(dice: random.Random, data: bytes) -> bytes:
     """Return a request with one thing wrong with it, or none."""
     at, end = sorted(dice.choices(range(len(data)), k=2))
@@ -366,7 +410,7 @@ def answers(connection: socket.socket) -> list[int]:
             data += more
     except ConnectionResetError:
         pass
-    return [int(line[9:12]) for line in data.split(b"\n") if line.startswith(b"HTTP/1.1 ")]
+    return [int(found) for found in re.findall(rb"HTTP/1\.1 ([0-9]{3}) ", data)]
 
 
 # --- sudden ends -------------------------------------------------------------------------------------------

@@ -70,15 +70,17 @@ class Upstream:
         self.script: Fault | None = None
         self.calls = self.issued = 0
         self.at: list[float] = []
+        self.body = b""  # of the call that came last
 
     def issue(self, life: float | None = None, role: str = ROLE) -> HttpAnswer:
         """Return the next credentials."""
         self.issued += 1
         return answer(self.issued, self.clock.now() + (self.life if life is None else life), role)
 
-    async def call(self, _method: str, _url: str, _headers: object, _body: bytes, **limits: Any) -> HttpAnswer:
+    async def call(self, _method: str, _url: str, _headers: object, body: bytes, **limits: Any) -> HttpAnswer:
         """Answer one call within its limits, as `HttpClient.call` promises."""
         self.calls += 1
+        self.body = body
         self.at.append(self.clock.monotonic())
         if self.script is None:
             await self.clock.sleep(self.delay)
@@ -106,6 +108,16 @@ def fails(cause: Cause) -> Fault:
 
     async def script(_upstream: Upstream, _timeout: float) -> HttpAnswer:
         raise CallFailed(ORIGIN, cause)
+
+    return script
+
+
+def believes(*keys: str) -> Fault:
+    """An upstream that knows the issuer's keys of these ids, and believes no token of another."""
+
+    async def script(upstream: Upstream, _timeout: float) -> HttpAnswer:
+        key = jwt.get_unverified_header(json.loads(upstream.body)["token"])["kid"]
+        return upstream.issue() if key in keys else error(400, "InvalidTokenException")
 
     return script
 
@@ -138,11 +150,18 @@ class Node:
         self.clock, self.upstream = upstream.clock, upstream
         self.agent = building.build(read_config(["serve", "-c", "demo", *flags], ENV), self.clock, Log())
         self._raw: dict[str, bytes] = {}
+        self.signing_key = "one"
+
+    def rotate(self, key: str) -> None:
+        """Have the issuer sign with another key, and the kubelet give every pod a token of it."""
+        self.signing_key = key
+        self._raw.clear()
 
     async def get(self, pod: str = "pod", peer: str = "") -> tuple[int, str]:
         """Ask as a pod's SDK does, past the same two doors as its bytes would; return status and text."""
         if pod not in self._raw:
-            token = jwt.encode({"jti": pod, "exp": self.clock.now() + 24 * HOUR}, "k" * 64, algorithm="HS256")
+            claims, header = {"jti": pod, "exp": self.clock.now() + 24 * HOUR}, {"kid": self.signing_key}
+            token = jwt.encode(claims, "k" * 64, algorithm="HS256", headers=header)
             head = f"GET /v1/credentials HTTP/1.1\r\nhost: 169.254.170.23\r\nauthorization: {token}\r\n\r\n"
             self._raw[pod] = head.encode()
         raw, peer = self._raw[pod], peer or f"10.0.0.{pod}"
@@ -168,6 +187,14 @@ class Node:
         status, text = await self.get(pod)
         assert status == 200, text
         return str(json.loads(text)["AccessKeyId"])
+
+    async def key_of(self, raw: bytes) -> str:
+        """Return the access key that these very bytes get, at once."""
+        raws, self._raw = self._raw, {"pod": raw}
+        try:
+            return await self.key()
+        finally:
+            self._raw = raws
 
     @property
     def questions(self) -> int:
@@ -370,6 +397,48 @@ def test_another_role_replaces_one_that_lasts_longer(play: Play) -> None:
         node.upstream.script = issues(HOUR, role=ROLE + "-2")
         await node.clock.advance(3 * HOUR)
         assert await node.key() != "ASIA1"
+
+    play(scene)
+
+
+# --- the issuer's keys -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("late", [0.0, 2 * MINUTE], ids=["known at once", "known late"])
+def test_the_issuers_key_is_rotated(play: Play, late: float) -> None:
+    """Both keys are good for a while, as Kubernetes rotates them. A token of a key that upstream does not know yet is
+    refused, which costs nothing of what is held for the former one, and is served within 30 seconds of being known."""
+
+    async def scene(node: Node) -> None:
+        node.upstream.script = believes("one")
+        assert (await node.wait())[0][0] == 200
+        before = dict(node._raw)
+        node.rotate("two")
+        for _ in range(int(late / PATIENCE)):
+            assert [status for status, _ in await node.wait()] == [400]
+        assert node.upstream.calls <= 2 + late / 15.0, "a crash loop is not passed on"
+        assert await node.key_of(before["pod"]) == "ASIA1"
+        node.upstream.script = believes("one", "two")
+        await node.clock.advance(30.0 if late else 0.0)
+        assert [status for status, _ in await node.wait()] == [200]
+        assert await node.key_of(before["pod"]) == "ASIA1"
+
+    play(scene)
+
+
+def test_the_issuers_former_key_is_withdrawn(play: Play) -> None:
+    """What was issued for its tokens goes with the next renewal, and comes back with tokens of the new key."""
+
+    async def scene(node: Node) -> None:
+        node.upstream.script = believes("one")
+        pods = [f"{number}" for number in range(50)]
+        assert {status for status, _ in await node.wait(*pods)} == {200}
+        node.upstream.script = believes("two")
+        await node.clock.advance(3 * HOUR)
+        assert {status for status, _ in await node.wait(*pods)} == {400}
+        assert len(node.agent.cache) == 0
+        node.rotate("two")
+        assert {status for status, _ in await node.wait(*pods)} == {200}
 
     play(scene)
 
