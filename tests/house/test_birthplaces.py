@@ -12,7 +12,8 @@ BIRTHPLACES = {
     # Signature, issuer, audience and times were checked.
     "VerifiedClaims": ("rolecall/core/tokens/verify.py",),
     # A generation's rules were asked.
-    "Grant": ("rolecall/mechanisms/*/decide.py",),
+    # What an AWSIAMRole gets is decided beside what its Secret holds.
+    "Grant": ("rolecall/mechanisms/*/decide.py", "rolecall/mechanisms/metadata_proxy/secret_files.py"),
     # They came out of an answer of STS, EKS Auth or IMDS, or out of our own STS; an agent reads back what the one
     # before it was answered. Fakes issue fake ones.
     "Credentials": (

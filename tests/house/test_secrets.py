@@ -15,6 +15,7 @@ HOME = "rolecall/core/secrets.py"
 REVEALS = {
     "rolecall/daemons/agent/hot_path.py": "an answer that is kept shares the session token with its credentials",
     "rolecall/daemons/agent/warm/wire.py": "the warm-restart file: memory of the same node, for the next agent",
+    "rolecall/daemons/controller/wire.py": "the Secret of an AWSIAMRole is sent to the API server",
     "rolecall/daemons/local_aws/iam/records.py": "the plane's database holds its users' keys, for checking SigV4",
     "rolecall/daemons/local_aws/iam/users.py": "CreateAccessKey's answer shows the new key, once",
     "rolecall/daemons/local_aws/state_files.py": "the credentials files of admin and node, mode 0600",
@@ -36,6 +37,7 @@ REVEALS = {
     "rolecall/mechanisms/imds/session_token.py": "session tokens are signed with the agent's own key",
     "rolecall/mechanisms/imds/wire.py": "the pod is answered with its credentials",
     "rolecall/mechanisms/irsa/identify.py": "the token is verified: who asks is read out of it",
+    "rolecall/mechanisms/metadata_proxy/secret_files.py": "a Secret's files hold the credentials that a pod mounts",
     "rolecall/mechanisms/pod_identity/door.py": "the pod is answered with its credentials; the token's end is read",
     "rolecall/mechanisms/pod_identity/identify.py": "the token is verified: who asks is read out of it",
     "rolecall/mechanisms/pod_identity/wire.py": "agent to server: the token; server to agent: the credentials",

@@ -46,6 +46,7 @@ EXCEPTIONS: dict[str, tuple[str, str]] = {
     ),
     "rolecall/daemons/local_aws/sts/sessions.py": ("JSON", COLUMN),
     "rolecall/daemons/server/shapes.py": ("service model", "checks parameters against AWS's models for every wire.py"),
+    "rolecall/mechanisms/metadata_proxy/secret_files.py": ("JSON", "credentials.json, byte for byte the original's"),
     "rolecall/edges/child_process.py": ("JSON", "reads the events that edges/telemetry.py writes"),
     "rolecall/edges/oidc_keys.py": ("JSON", "discovery documents: it is the only fetcher of keys"),
     "rolecall/edges/rtnetlink.py": ("other format", "netlink messages: the kernel's, and no mechanism's"),

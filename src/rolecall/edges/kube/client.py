@@ -91,9 +91,9 @@ class KubeClient:
         """PATCH an object; `kind` is ``json-patch``, ``merge-patch`` or ``strategic-merge-patch``."""
         return await self._call("PATCH", path, (), body, f"application/{kind}+json", timeout=timeout)
 
-    async def delete(self, path: str, *, timeout: float = SECONDS) -> bytearray:
-        """DELETE an object."""
-        return await self._call("DELETE", path, (), timeout=timeout)
+    async def delete(self, path: str, options: bytes = b"", *, timeout: float = SECONDS) -> bytearray:
+        """DELETE an object; `options` are DeleteOptions, such as the preconditions it must meet."""
+        return await self._call("DELETE", path, (), options, JSON if options else "", timeout=timeout)
 
     @asynccontextmanager
     async def watch(self, path: str, query: Query = (), *, accept: str = JSON) -> AsyncIterator[AsyncIterator[bytes]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
+from rolecall.core.session import LONGEST_SESSION
 from rolecall.mechanisms.metadata_proxy.permitted import Format, KiamRule
 
 DURATION = 3600
@@ -51,3 +53,23 @@ class Metadataproxy:
     session_key: str = ""
     partition: str = "aws"
     duration: int = DURATION
+
+
+Restrictions = Literal["off", "where-set", "everywhere"]
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFiles:
+    """kube-aws-iam-controller's flags, and who may have what. `base` is what a role's name is put behind.
+
+    `restrictions` says whether a namespace's list counts: never, where it has one, or with no list as an empty one.
+    `refresh_limit` is how many seconds before their end credentials are renewed at the latest; a session is asked for
+    for `longest` seconds at most.
+    """
+
+    base: str
+    restrictions: Restrictions = "where-set"
+    namespace_key: str = "iam.amazonaws.com/allowed-roles"
+    written: Format = "glob"
+    refresh_limit: float = 900.0
+    longest: int = LONGEST_SESSION
