@@ -64,7 +64,10 @@ def test_it_is_refused(name: str) -> None:
     _, decision = decided(CASES[name])
     expected = CASES[name]["expect"]
     assert isinstance(decision, Refusal), decision
-    assert (decision.reason, secret_files.withdraws(decision)) == (expected["refusal"], expected.get("withdraws", False))
+    assert (decision.reason, secret_files.withdraws(decision)) == (
+        expected["refusal"],
+        expected.get("withdraws", False),
+    )
 
 
 @pytest.mark.parametrize("name", with_("renewal"))
