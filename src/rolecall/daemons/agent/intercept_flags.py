@@ -27,7 +27,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="interface by which pods arrive: cni0, cali+, '!eth0'; may be repeated (with deny: every)",
     )
-    add("--imds-port", metavar="PORT", type=port, help=f"port of the agent's metadata door ({IMDS_PORT})")
+    add("--imds-port", metavar="PORT", type=port, help=f"port of the agent's metadata door ({IMDS_PORT}; deny: none)")
     add("--dry-run", action="store_true", help="print the rules of --intercept, for `nft -f`, and do nothing")
 
 
@@ -46,13 +46,16 @@ def read_interception(flags: argparse.Namespace, hosts: Sequence[str]) -> Interc
         if flags.dry_run:
             raise Misconfigured("--remove has nothing to print", hint="leave out --dry-run")
         return Interception(pods)
-    if dialect == DENY:
-        if flags.imds_port is not None or flags.bind_hosts:
-            raise Misconfigured("--dialect deny has no door", hint="leave out --imds-port and --bind-hosts")
+    if dialect == DENY and flags.imds_port is None:
+        if flags.bind_hosts:
+            raise Misconfigured(
+                "--dialect deny has no door, unless there is a port",
+                hint="add --imds-port for documents without credentials, or leave out --bind-hosts",
+            )
         return Interception(pods)
     if not interfaces:
         raise Misconfigured(
-            f"--dialect {dialect} must know by which interfaces pods arrive",
+            f"--dialect {dialect}, for a door, must know by which interfaces pods arrive",
             hint="add --host-interface, such as cali+, cni0 or '!eth0'; `ip route get` with a pod's address shows one",
         )
     if not all(host in LINK_LOCAL for host in hosts):

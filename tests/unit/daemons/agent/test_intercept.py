@@ -53,7 +53,7 @@ def test_what_is_no_pattern(pattern: str) -> None:
         (["--dialect", "deny"], "of an interception"),
         (["--dry-run"], "of an interception"),
         (["--intercept", "imds", "--dialect", "kube2iam"], "by which interfaces pods arrive"),
-        (["--intercept", "imds", "--imds-port", "8181"], "deny has no door"),
+        (["--intercept", "imds", "--imds-port", "8181"], "by which interfaces pods arrive"),
         (["--intercept", "imds", "-b", "169.254.170.23"], "deny has no door"),
         (["--intercept", "imds", "--dialect", "kiam", "--host-interface", "cni0", "-b", "127.0.0.1"], "loopback"),
         (["--intercept", "imds", "--dialect", "kiam", "--host-interface", "cni0", "--imds-port", "0"], "no door"),
@@ -74,6 +74,8 @@ def test_the_least_said_is_the_safest() -> None:
     found = read("--intercept", "imds")
     assert found == Interception(Interfaces())
     assert read("--intercept", "imds", "--dialect", "deny") == found
+    door = read("--intercept", "imds", "--imds-port", "80", "--host-interface", "cni0", "-b", "169.254.170.23")
+    assert door == Interception(Interfaces(("cni0",), others=False), ("169.254.170.23",), 80)
     assert read() is None
 
 
