@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 
@@ -33,18 +33,18 @@ def network() -> Iterator[Network]:
         yield made
 
 
-def initialize(node: Place, *flags: str, code: int = 0) -> list[dict[str, object]]:
-    """Run the command with NET_ADMIN alone; it must end with that code. Return its log, or what it says."""
-    alone = ("setpriv", "--inh-caps=-all", "--bounding-set=-all,+net_admin")
+def initialize(node: Place, *flags: str, code: int = 0, more: str = "") -> list[dict[str, object]]:
+    """Run the command with NET_ADMIN alone, and `more`; it must end with that code. Return its log, or what it says."""
+    alone = ("setpriv", "--inh-caps=-all", f"--bounding-set=-all,+net_admin{more}")
     done = node.run(*alone, ROLECALL, "agent", "initialize", *flags)
     assert done.returncode == code, done.stderr
     lines = done.stderr.splitlines()
     return [json.loads(line) if line.startswith("{") else {"event": "said", "text": line} for line in lines]
 
 
-def intercept(node: Place, *flags: str, code: int = 0) -> list[dict[str, object]]:
+def intercept(node: Place, *flags: str, code: int = 0, more: str = "") -> list[dict[str, object]]:
     """Run the command with ``--intercept imds``."""
-    return initialize(node, "--intercept", "imds", *flags, code=code)
+    return initialize(node, "--intercept", "imds", *flags, code=code, more=more)
 
 
 def rules(node: Place, *flags: str) -> str:
@@ -206,3 +206,49 @@ def test_what_a_hop_limit_of_two_opens(network: Network) -> None:
         with network.says("another role for", "outside", ("10.99.0.1", 80 + hops), hop_limit=hops):
             assert network.node.ask("10.99.0.1", 80 + hops).startswith("another role for")
             assert network.pod.ask("10.99.0.1", 80 + hops, patience=0.5) == answer
+
+
+def canaries(log: list[dict[str, object]]) -> list[tuple[object, ...]]:
+    """Return what the log has of canaries: interface, address, outcome."""
+    return [(event["interface"], event["to"], event["was"]) for event in log if event["event"] == "intercept.canary"]
+
+
+def links_and_routes(node: Place) -> list[str]:
+    """Return what ip shows of them, but for whether there is a carrier, which it learns late."""
+    links = [line.split() for line in node.run("ip", "-br", "link").stdout.splitlines()]
+    routes = [node.run("ip", family, "route").stdout.replace(" linkdown", "") for family in ("-4", "-6")]
+    return [f"{link[0]} {link[2]}" for link in links] + routes
+
+
+def test_a_canary_tells_where_pods_will_end(network: Network) -> None:
+    """By each kind of interface, with the agent there or not; nothing of it stays. With deny it is refused."""
+    node = network.node
+    initialize(node)
+    before = links_and_routes(node)
+    flags = (*KUBE2IAM, "--host-interface", "docker0", "--canary")
+    for context in (nullcontext(), agent(node)):
+        with context:
+            log = intercept(node, *flags, more=",+sys_admin")
+        ends = ("calirolecallcan", "rolecallcanary")
+        assert canaries(log) == [(end, host, "landed") for end in ends for host in SERVICES]
+        assert [event["interface"] for event in log if event["event"] == "intercept.no_canary"] == ["docker0"]
+    assert canaries(intercept(node, "--canary", more=",+sys_admin")) == [
+        ("rolecallcanary", host, "refused") for host in SERVICES
+    ]
+    assert links_and_routes(node) == before
+
+
+def test_a_canary_that_does_not_land_is_an_error(network: Network) -> None:
+    """A firewall of the node's, another program's rules; and without the capability it says which."""
+    node, pattern = network.node, ("--dialect", "kiam", "--host-interface", "!eth0", "--canary")
+    (*_, said, hint) = intercept(node, *pattern, code=2)
+    assert "cannot make a network namespace" in str(said["text"])
+    assert "SYS_ADMIN" in str(hint["text"])
+    add_rule(node, "nat hook prerouting priority -150", f"ip daddr {SERVICE} tcp dport 80 dnat to 10.99.0.2:8282")
+    (*_, said, _) = intercept(node, *pattern, code=2, more=",+sys_admin")
+    assert f"a canary to {SERVICE} by rolecallcanary did not land at the door: it was refused" in str(said["text"])
+    node.run("nft", "delete", "table", "ip", "other")
+    add_rule(node, "filter hook input priority 0", f"tcp dport {PORT} drop")
+    (*_, said, _) = intercept(node, *pattern, code=2, more=",+sys_admin")
+    assert "nothing answered: a firewall" in str(said["text"])
+    assert network.pod.ask(SERVICE, patience=0.3) == "TimeoutError"

@@ -69,9 +69,14 @@ class Netlink:
         flags = rt.CREATE | rt.EXCLUSIVE
         self._ask(rt.NEW_LINK, Link(name, kind=kind).pack(), f"make the link {name} of kind {kind}", flags)
 
-    def set_up(self, link: Link, *, alias: str = "") -> None:
-        """Set a link up, and in the same step give it an alias where there is one."""
-        body = Link(index=link.index, alias=alias, up=True).pack()
+    def create_pair(self, name: str, peer: str, namespace: int) -> None:
+        """Make a cable (veth): the end `name` here, its peer in the network namespace of that descriptor."""
+        flags = rt.CREATE | rt.EXCLUSIVE
+        self._ask(rt.NEW_LINK, rt.pack_pair(name, peer, namespace), f"make the link {name} of kind veth", flags)
+
+    def set_up(self, link: Link, *, alias: str = "", master: int = 0) -> None:
+        """Set a link up, and in the same step give it an alias, or a bridge by its index, where there is one."""
+        body = Link(index=link.index, alias=alias, up=True, master=master).pack()
         self._ask(rt.NEW_LINK, body, f"set the link {link.name} up")
 
     def delete_link(self, link: Link) -> None:
@@ -100,6 +105,10 @@ class Netlink:
         """Add a route."""
         flags = rt.CREATE | rt.EXCLUSIVE
         self._ask(rt.NEW_ROUTE, route.pack(), f"add the route to {route.destination}", flags)
+
+    def delete_route(self, route: Route) -> None:
+        """Delete a route."""
+        self._ask(rt.DELETE_ROUTE, route.pack(), f"delete the route to {route.destination}")
 
     def _list(self, kind: int, family: int, read: Callable[[bytes], T], what: str) -> list[T]:
         """Return all there is of a kind and family, asked again where it changed while it was listed."""

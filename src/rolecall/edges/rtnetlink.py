@@ -12,8 +12,10 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import (
+    IPv4Address,
     IPv4Interface,
     IPv4Network,
+    IPv6Address,
     IPv6Interface,
     IPv6Network,
     ip_address,
@@ -27,7 +29,7 @@ Network = IPv4Network | IPv6Network
 ERROR, DONE = 2, 3
 NEW_LINK, DELETE_LINK, GET_LINK = 16, 17, 18
 NEW_ADDRESS, GET_ADDRESS = 20, 22
-NEW_ROUTE, GET_ROUTE = 24, 26
+NEW_ROUTE, DELETE_ROUTE, GET_ROUTE = 24, 25, 26
 
 REQUEST, ACKNOWLEDGE, DUMP = 0x1, 0x4, 0x300
 EXCLUSIVE, CREATE = 0x200, 0x400
@@ -38,6 +40,8 @@ MAIN_TABLE = 254
 _BOOT, _UNICAST = 3, 1
 _UP = 0x1
 _NO_DUPLICATE_DETECTION = 0x2
+_ON_LINK = 0x4
+_HIGHEST = bytes.fromhex("feffffffffff")  # locally administered, of one machine
 
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -104,7 +108,7 @@ def _padded(data: bytes) -> bytes:
 class Link:
     """A network interface. `kind` is the kernel's word, such as ``dummy``; 0, empty and False leave things as they are.
 
-    `alias` is a line of text that administrators see; nothing else reads it.
+    `alias` is a line of text that administrators see; nothing else reads it. `master` is the index of its bridge.
     """
 
     name: str = ""
@@ -112,12 +116,14 @@ class Link:
     kind: str = ""
     alias: str = ""
     up: bool = False
+    master: int = 0
 
     def pack(self) -> bytes:
         """Return the body of a message that makes, changes or names it."""
         attributes = [(3, self.name.encode() + b"\0")] if self.name else []
         attributes += [(18, pack_attributes([(1, self.kind.encode() + b"\0")]))] if self.kind else []
         attributes += [(20, self.alias.encode())] if self.alias else []
+        attributes += [(10, _NUMBER.pack(self.master))] if self.master else []
         flags = _UP if self.up else 0
         return _LINK.pack(0, 0, self.index, flags, flags) + pack_attributes(attributes)
 
@@ -126,7 +132,19 @@ class Link:
         """Return the link that a message tells of."""
         (_, _, index, flags, _), found = _body(body, _LINK)
         kind = unpack_attributes(found.get(18, b"")).get(1, b"")
-        return cls(_text(found.get(3, b"")), index, _text(kind), _text(found.get(20, b"")), bool(flags & _UP))
+        name, alias, master = _text(found.get(3, b"")), _text(found.get(20, b"")), _number(found.get(10), 0)
+        return cls(name, index, _text(kind), alias, bool(flags & _UP), master)
+
+
+def pack_pair(name: str, peer: str, namespace: int) -> bytes:
+    """Return the body of a message that makes a cable (veth): one end here, its peer in the open namespace.
+
+    A bridge takes the lowest hardware address of its ports for its own, so this end has the highest.
+    """
+    other = _LINK.pack(0, 0, 0, 0, 0) + pack_attributes([(3, peer.encode() + b"\0"), (28, _NUMBER.pack(namespace))])
+    kind = [(1, b"veth\0"), (2, pack_attributes([(1, other)]))]
+    here = [(1, _HIGHEST), (3, name.encode() + b"\0"), (18, pack_attributes(kind))]
+    return _LINK.pack(0, 0, 0, 0, 0) + pack_attributes(here)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,19 +176,26 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A way to a network: through the link with this index; 0 where it leads to none, or to several."""
+    """A way to a network: through the link with this index; 0 where it leads to none, or to several.
+
+    It leads to `gateway`, a machine at that link whatever other routes say; with None to the destination itself.
+    """
 
     destination: Network
     link: int
     table: int = MAIN_TABLE
+    gateway: IPv4Address | IPv6Address | None = None
 
     def pack(self) -> bytes:
         """Return the body of a message that adds it: unicast, of universe scope, protocol boot."""
         if not 0 <= self.table <= 255:
             raise ValueError(f"table {self.table} has no room in a message")
         family = socket.AF_INET6 if self.destination.version == 6 else socket.AF_INET
-        head = _ROUTE.pack(family, self.destination.prefixlen, 0, 0, self.table, _BOOT, 0, _UNICAST, 0)
-        return head + pack_attributes([(1, self.destination.network_address.packed), (4, _NUMBER.pack(self.link))])
+        flags = 0 if self.gateway is None else _ON_LINK
+        head = _ROUTE.pack(family, self.destination.prefixlen, 0, 0, self.table, _BOOT, 0, _UNICAST, flags)
+        attributes = [(1, self.destination.network_address.packed), (4, _NUMBER.pack(self.link))]
+        attributes += [(5, self.gateway.packed)] if self.gateway is not None else []
+        return head + pack_attributes(attributes)
 
     @classmethod
     def unpack(cls, body: bytes) -> Route:
@@ -178,7 +203,8 @@ class Route:
         (family, prefix, _, _, table, *_), found = _body(body, _ROUTE)
         none = bytes(16 if family == socket.AF_INET6 else 4)
         network = ip_network((_ip(family, found.get(1, none)), prefix), strict=False)
-        return cls(network, _number(found.get(4), 0), _number(found.get(15), table))
+        gateway = ip_address(_ip(family, found[5])) if 5 in found else None
+        return cls(network, _number(found.get(4), 0), _number(found.get(15), table), gateway)
 
 
 def refusal(message: Message) -> tuple[int, str]:

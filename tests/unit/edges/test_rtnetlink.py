@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 from hypothesis import given
@@ -20,6 +20,7 @@ from rolecall.edges.rtnetlink import (
     Route,
     pack,
     pack_attributes,
+    pack_pair,
     refusal,
     unpack,
     unpack_attributes,
@@ -67,7 +68,25 @@ BODIES = {
         + attribute(1, V4)
         + attribute(4, native((7, 4))),
     ),
+    # RTA_GATEWAY 5; RTNH_F_ONLINK 4.
+    "v4-route-by-a-gateway": (
+        Route(ip_network("169.254.170.23"), 7, gateway=ip_address("10.2.0.1")),
+        native((2, 1), (32, 1), (0, 1), (0, 1), (254, 1), (3, 1), (0, 1), (1, 1), (4, 4))
+        + attribute(1, V4)
+        + attribute(4, native((7, 4)))
+        + attribute(5, bytes([10, 2, 0, 1])),
+    ),
+    # IFLA_MASTER 10.
+    "into-a-bridge": (Link(index=7, up=True, master=3), ifinfo(7, 1, 1) + attribute(10, native((3, 4)))),
 }
+
+
+def test_a_cable_as_the_headers_lay_it_out() -> None:
+    """IFLA_INFO_DATA 2 of veth holds VETH_INFO_PEER 1: an ifinfomsg with its attributes; IFLA_NET_NS_FD is 28."""
+    peer = ifinfo(0, 0, 0) + attribute(3, b"eth0\0") + attribute(28, native((5, 4)))
+    kind = attribute(1, b"veth\0") + attribute(2, attribute(1, peer))
+    here = attribute(1, bytes([0xFE] + 5 * [0xFF])) + attribute(3, b"here\0")
+    assert pack_pair("here", "eth0", 5) == ifinfo(0, 0, 0) + here + attribute(18, kind)
 
 
 @pytest.mark.parametrize("case", BODIES)
@@ -105,7 +124,7 @@ INDEXES = st.integers(0, 2**31 - 1)
 
 
 ALIASES = st.text(st.characters(min_codepoint=1, codec="utf-8"), max_size=40)
-LINKS = st.builds(Link, NAMES, INDEXES, NAMES, ALIASES, st.booleans())
+LINKS = st.builds(Link, NAMES, INDEXES, NAMES, ALIASES, st.booleans(), INDEXES)
 ADDRESSES = st.builds(Address, INDEXES, st.ip_addresses().map(ip_interface))
 ROUTES = st.builds(Route, st.ip_addresses().map(ip_network), INDEXES, st.integers(0, 255))
 

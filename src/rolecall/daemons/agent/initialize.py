@@ -37,6 +37,7 @@ class InitializeConfig:
     verbosity: str
     interception: Interception | None = None
     dry_run: bool = False
+    canary: bool = False
 
 
 def initialize_command(argv: Sequence[str]) -> int:
@@ -59,6 +60,10 @@ def initialize_command(argv: Sequence[str]) -> int:
                 install(wanted, kernel, log)  # first: without the link, pods are refused
                 if wanted.doors:
                     initialize(config.hosts, kernel, log)
+                if config.canary:
+                    from rolecall.daemons.agent.canary import send_canaries
+
+                    send_canaries(wanted, kernel, log)
     return 0
 
 
@@ -68,9 +73,8 @@ def read_initialize_config(argv: Sequence[str]) -> InitializeConfig:
     if flags.remove and flags.bind_hosts:
         raise Misconfigured("--remove takes no --bind-hosts", hint="it removes the link with all of its addresses")
     hosts = tuple(dict.fromkeys(node_local_host(host) for host in flags.bind_hosts or LINK_LOCAL))
-    return InitializeConfig(
-        hosts, flags.remove, verbosity_word(flags.verbosity), read_interception(flags, hosts), flags.dry_run
-    )
+    interception, verbosity = read_interception(flags, hosts), verbosity_word(flags.verbosity)
+    return InitializeConfig(hosts, flags.remove, verbosity, interception, flags.dry_run, flags.canary)
 
 
 def initialize(hosts: Sequence[str], kernel: Netlink, log: Log) -> None:

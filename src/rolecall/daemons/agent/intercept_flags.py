@@ -28,6 +28,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="interface by which pods arrive: cni0, cali+, '!eth0'; may be repeated (with deny: every)",
     )
     add("--imds-port", metavar="PORT", type=port, help=f"port of the agent's metadata door ({IMDS_PORT}; deny: none)")
+    add("--canary", action="store_true", help="then connect as a pod would, and fail if that goes wrong (SYS_ADMIN)")
     add("--dry-run", action="store_true", help="print the rules of --intercept, for `nft -f`, and do nothing")
 
 
@@ -35,16 +36,16 @@ def read_interception(flags: argparse.Namespace, hosts: Sequence[str]) -> Interc
     """Return what to intercept for a door at these hosts; raises `Misconfigured`."""
     dialect, interfaces = flags.dialect or DENY, flags.host_interface or []
     if flags.intercept is None:
-        if interfaces or flags.dialect or flags.imds_port is not None or flags.dry_run:
+        if interfaces or flags.dialect or flags.imds_port is not None or flags.dry_run or flags.canary:
             raise Misconfigured(
-                "--dialect, --host-interface, --imds-port and --dry-run are of an interception",
+                "--dialect, --host-interface, --imds-port, --canary and --dry-run are of an interception",
                 hint="add --intercept imds",
             )
         return None
     pods = Interfaces.parse(interfaces)
     if flags.remove:
-        if flags.dry_run:
-            raise Misconfigured("--remove has nothing to print", hint="leave out --dry-run")
+        if flags.dry_run or flags.canary:
+            raise Misconfigured("--remove has nothing to print or to try", hint="leave out --dry-run and --canary")
         return Interception(pods)
     if dialect == DENY and flags.imds_port is None:
         if flags.bind_hosts:
