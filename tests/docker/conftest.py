@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from docker.engine import Engine, lacking
-from sdks.namespace import new_namespace
+from sdks.namespace import IMDS, new_namespace
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +21,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     if why:
         pytest.skip(why)
     with new_namespace() as namespace:
+        subprocess.run(["ip", "-n", namespace.name, "addr", "add", f"{IMDS}/32", "dev", "lo"], check=True)
         engine = Engine(namespace, tmp_path_factory.mktemp("docker"))
         try:
             yield engine.start()

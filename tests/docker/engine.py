@@ -67,6 +67,7 @@ class Engine:
         self._connection = _OverSocket(self.socket)
         self._process: subprocess.Popen[bytes] | None = None
         self._root = Path("/")
+        self.network = Path("/run/netns") / namespace.name
 
     def start(self) -> Engine:
         """Start it, wait until it answers, and give it the image."""
@@ -85,7 +86,7 @@ class Engine:
         command = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "sh", "-c", _FIRST, "sh"]
         command += [f"--{name}={value}" for name, value in flags.items()] + list(off)
         # Not by `ip netns exec`: it hides the machine's cgroups behind a /sys of its own.
-        with (self.directory / "log").open("wb") as log, inside(Path("/run/netns") / self.namespace.name):
+        with (self.directory / "log").open("wb") as log, inside(self.network):
             self._process = subprocess.Popen(dying_with_us(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_until(self._answers, f"dockerd to answer; its log is {self.directory / 'log'}")
         self._root = Path(f"/proc/{self._first()}/root")
@@ -123,7 +124,21 @@ class Engine:
         mounts: tuple[str, ...] = (),
         network: str = "bridge",
     ) -> str:
-        """Create and start a container of this command, busybox's ``sleep`` where there is none; return its id."""
+        """Start a container, as `create` makes it; return its id."""
+        number = self.create(name, *command, env=env, labels=labels, mounts=mounts, network=network)
+        self.call("POST", f"/containers/{number}/start")
+        return number
+
+    def create(
+        self,
+        name: str,
+        *command: str,
+        env: dict[str, str] | None = None,
+        labels: dict[str, str] | None = None,
+        mounts: tuple[str, ...] = (),
+        network: str = "bridge",
+    ) -> str:
+        """Create a container of this command, busybox's ``sleep`` where there is none; return its id."""
         asked = {
             "Image": IMAGE,
             "Cmd": command or ["/bin/busybox", "sleep", "3600"],
@@ -132,7 +147,6 @@ class Engine:
             "HostConfig": {"Binds": [f"{path}:{path}:ro" for path in mounts], "NetworkMode": network},
         }
         number: str = self.call("POST", f"/containers/create?name={name}", asked)["Id"]
-        self.call("POST", f"/containers/{number}/start")
         return number
 
     def remove(self, name: str) -> None:
@@ -148,6 +162,14 @@ class Engine:
         """Return the file of the container's network namespace."""
         key = self.call("GET", f"/containers/{name}/json")["NetworkSettings"]["SandboxKey"]
         return self._root / key.lstrip("/")
+
+    def output(self, name: str) -> str:
+        """Return what the container has printed so far, to either stream."""
+        said, text = self._send("GET", f"/containers/{name}/logs?stdout=1&stderr=1", b"", ""), b""
+        while said:  # each piece after eight bytes: the stream, three zeros, the length
+            length = int.from_bytes(said[4:8], "big")
+            text, said = text + said[8 : 8 + length], said[8 + length :]
+        return text.decode()
 
     def processes(self) -> list[int]:
         """Return the processes of the engine and its containers, as the machine numbers them."""

@@ -25,6 +25,8 @@ EXCEPTIONS: dict[str, tuple[str, str]] = {
     "rolecall/core/tokens/keys.py": ("JSON", "a JWK set is read here and nowhere else (RFC 7517)"),
     "rolecall/core/tokens/read.py": ("JSON, struct", "the forms of a token's claims: what an issuer signs"),
     "rolecall/daemons/agent/config.py": ("JSON", "the clusters file is a setting"),
+    "rolecall/daemons/agent/metadata/mocked.py": ("JSON", "the identity document of an instance that is made up"),
+    "rolecall/daemons/agent/metadata/docker_flags.py": ("JSON", "two of metadataproxy's settings are maps"),
     "rolecall/daemons/agent/probes.py": ("JSON", "how the agent is, for kubelets and people"),
     "rolecall/daemons/webhook/probes.py": ("JSON", "how the webhook is, for kubelets and people"),
     "rolecall/daemons/local_aws/authenticate.py": ("JSON", COLUMN),

@@ -15,6 +15,8 @@ import pytest
 
 PREFIX = "rolecall-test-"
 V4, V6 = "169.254.170.23", "fd00:ec2::23"
+IMDS = "169.254.169.254"
+NODE_SIDE, POD_SIDE = "10.244.0.1", "10.244.0.2"
 FILES = Path("/etc/netns")
 
 
@@ -54,6 +56,26 @@ def new_namespace() -> Iterator[Namespace]:
         _remove(name)
 
 
+@contextlib.contextmanager
+def new_pod(node: Namespace) -> Iterator[Namespace]:
+    """Make a pod of a node: a namespace of its own, whose way out is the node, where EC2's metadata service is."""
+    name, outside, inside = f"{node.name}-pod", f"rc{os.getpid()}", "eth0"
+    try:
+        _ip("netns", "add", name)
+        _ip("-n", node.name, "link", "add", outside, "type", "veth", "peer", "name", inside, "netns", name)
+        _ip("-n", node.name, "addr", "add", f"{NODE_SIDE}/32", "peer", POD_SIDE, "dev", outside)
+        _ip("-n", node.name, "addr", "add", f"{IMDS}/32", "dev", "lo")
+        _ip("-n", node.name, "link", "set", outside, "up")
+        _ip("-n", name, "link", "set", "lo", "up")
+        _ip("-n", name, "addr", "add", f"{POD_SIDE}/32", "peer", NODE_SIDE, "dev", inside)
+        _ip("-n", name, "link", "set", inside, "up")
+        _ip("-n", name, "route", "add", "default", "via", NODE_SIDE)
+        (FILES / name).mkdir(parents=True)
+        yield Namespace(name, has_ipv6=False)
+    finally:
+        _remove(name)
+
+
 def skip_without_namespaces() -> None:
     """Skip, saying why, where no namespace can be made."""
     if shutil.which("ip") is None:
@@ -65,13 +87,18 @@ def skip_without_namespaces() -> None:
 def remove_leftovers() -> None:
     """Remove the namespaces of test runs that are no more, as after a crash, and what runs in them."""
     for left in _names():
-        if not Path(f"/proc/{left.removeprefix(PREFIX)}").exists():
+        if not Path(f"/proc/{_owner(left)}").exists():
             _remove(left)
 
 
 def _names() -> list[str]:
     listed = [line.split()[0] for line in _ip("netns", "list").splitlines() if line.strip()]
-    return [name for name in listed if name.startswith(PREFIX) and name.removeprefix(PREFIX).isdecimal()]
+    return [name for name in listed if name.startswith(PREFIX) and _owner(name).isdecimal()]
+
+
+def _owner(name: str) -> str:
+    """Return the process that made a namespace of ours."""
+    return name.removeprefix(PREFIX).partition("-")[0]
 
 
 def _remove(name: str) -> None:

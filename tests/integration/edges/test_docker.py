@@ -12,7 +12,7 @@ import pytest
 
 from rolecall.core.records import ContainerFacts
 from rolecall.edges.clock import SystemClock
-from rolecall.edges.docker.engine import DockerEngine
+from rolecall.edges.docker.engine import AT_ONCE, DockerEngine
 from rolecall.errors import Upstream
 
 KEEP = frozenset({"IAM_ROLE", "IAM_EXTERNAL_ID"})
@@ -137,3 +137,25 @@ def test_an_engine_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Upstream, match="cannot be reached") as caught:
         run(engine.at("172.17.0.2"))
     assert "mount its socket" in caught.value.hint
+
+
+def test_a_crowd_waits_in_turn_and_no_longer_than_each_may(tmp_path: Path) -> None:
+    """An engine that is silent is asked a few things at once; who waits for a turn is told, too, and in time."""
+    serving: list[asyncio.Task[Any] | None] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.current_task())
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+    async def main() -> list[ContainerFacts | BaseException]:
+        async with await asyncio.start_unix_server(serve, tmp_path / "s"):
+            engine = DockerEngine(tmp_path / "s", clock=SystemClock(), keep=KEEP, timeout=0.3)
+            asking = [engine.at("172.17.0.2") for _ in range(5 * AT_ONCE)]
+            found = await asyncio.gather(*asking, return_exceptions=True)
+            await asyncio.gather(*(task for task in serving if task), return_exceptions=True)
+            return found
+
+    assert {type(found) for found in asyncio.run(main())} == {Upstream}
+    assert len(serving) <= 2 * AT_ONCE

@@ -113,7 +113,7 @@ def read_config(
     endpoint, ca_file = _endpoint(flags.endpoint, env), _ca_bundle(env.get("AWS_CA_BUNDLE") or "")
     token_file, tls = _own_proof(flags, endpoint, ca_file)
     hosts = tuple(node_local_host(host) for host in flags.bind_hosts or LINK_LOCAL)
-    metadata = settings_of(flags, hosts)
+    metadata = settings_of(flags, hosts, read_setting)
     signs = _signs(flags) or (metadata is not None and metadata.assumes)
     region, cluster = _place(flags, env, find_region if signs else None, needed=signs)
     config = AgentConfig(
@@ -283,6 +283,22 @@ def _rate(text: str) -> float:
     if not math.isfinite(rate):
         raise argparse.ArgumentTypeError(f"{text[:80]!r} is not a number of calls a second")
     return rate
+
+
+def read_setting(path: Path) -> str:
+    """Return the text of a file that the operator named; raises `Misconfigured`."""
+    try:
+        return path.read_text("utf-8")
+    except (OSError, ValueError) as fault:
+        why = getattr(fault, "strerror", None) or "it is not UTF-8"
+        raise Misconfigured(
+            f"{path} cannot be read: {why}", hint="name a file of text that the agent may read"
+        ) from None
+
+
+def own_environment() -> dict[str, str]:
+    """Return the process's own environment."""
+    return dict(os.environ)
 
 
 def read_clusters(path: Path) -> dict[str, ClusterName]:

@@ -84,6 +84,13 @@ class Imds:
         except BadName:
             raise NoNodeCredentials(f"{self.url} named a region that is none") from None
 
+    async def account(self) -> str:
+        """Return the id of the account that this instance is in; raises `NoNodeCredentials`."""
+        found = wire.decode_identity_account(await self.document("/latest/dynamic/instance-identity/document") or b"")
+        if found is None:
+            raise NoNodeCredentials(f"{self.url} does not say which account the node is in")
+        return found
+
     async def document(self, path: str) -> bytes | None:
         """Return what is at a path, or None where nothing is; raises `NoNodeCredentials` for any other answer.
 

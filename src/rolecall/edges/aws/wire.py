@@ -48,6 +48,10 @@ class _Code(msgspec.Struct, rename="pascal"):
     code: str = "Success"
 
 
+class _Identity(msgspec.Struct, rename="camel"):
+    account_id: str
+
+
 def decode_keys(body: bytes, *, where: str) -> Lease:
     """Return the credentials of a 200 of IMDS or of a container's provider; raises `NoNodeCredentials`.
 
@@ -62,6 +66,14 @@ def decode_keys(body: bytes, *, where: str) -> Lease:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise _unreadable(where) from None
     return _lease(found.access_key_id, found.secret_access_key, found.token, found.expiration, where=where)
+
+
+def decode_identity_account(body: bytes) -> str | None:
+    """Return the account of an instance's identity document; None where it has none that is one."""
+    try:
+        return AccountId.parse(msgspec.json.decode(body, type=_Identity).account_id)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadName):
+        return None
 
 
 def encode_web_identity(role: RoleArn, session_name: str, token: Secret) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 from rolecall.core.records import ContainerFacts
@@ -22,35 +22,53 @@ from rolecall.errors import Upstream
 LONGEST_ANSWER = 16_777_216
 """Bytes: a thousand containers with long labels."""
 
+AT_ONCE = 8
+"""Questions that an engine is asked at once; the others wait. Its answers take milliseconds."""
+
 _ID = re.compile(r"[0-9a-f]{12,64}")
 
 
 class DockerEngine:
     """An engine at a Unix socket. Of environments only the variables in `keep` are read.
 
-    All that one question takes is bounded by `timeout` (seconds).
+    All that one question takes, also until its turn comes, is bounded by `timeout` (seconds).
     """
 
     def __init__(self, socket: Path, *, clock: Clock, keep: Collection[str], timeout: float = 0.8) -> None:
         self._socket, self._clock, self._keep, self._timeout = socket, clock, keep, timeout
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def at(self, address: str) -> list[ContainerFacts]:
         """Return the running containers that have this address now, each as it was found a moment later.
 
         One that ended in between, or has lost the address, is left out. Raises `Upstream`.
         """
+        return await self._in_time(lambda: self._at(address))
+
+    async def running(self) -> frozenset[str]:
+        """Return the ids of all running containers. Raises `Upstream`."""
+        return frozenset(one.id for one in await self._in_time(self._list))
+
+    async def _in_time(self, work: Callable[[], Awaitable[list[ContainerFacts]]]) -> list[ContainerFacts]:
+        async def in_turn() -> list[ContainerFacts]:
+            async with self._turns:
+                return await work()
+
         try:
-            return await within(self._clock, self._timeout, self._at(address))
+            return await within(self._clock, self._timeout, in_turn())
         except TimeoutError:
             raise Upstream(f"the Docker engine at {self._socket} did not answer in {self._timeout:g} s") from None
 
     async def _at(self, address: str) -> list[ContainerFacts]:
+        listed = [one for one in await self._list() if address in one.addresses]
+        found = [await self._inspect(one.id) for one in listed[:16]]
+        return [one for one in found if one is not None and one.running and address in one.addresses]
+
+    async def _list(self) -> list[ContainerFacts]:
         status, body = await self._get("/containers/json")
         if status != 200:
             raise Upstream(f"the Docker engine at {self._socket} answered with HTTP status {status}")
-        listed = [one for one in wire.decode_list(body) if address in one.addresses]
-        found = [await self._inspect(one.id) for one in listed[:16]]
-        return [one for one in found if one is not None and one.running and address in one.addresses]
+        return wire.decode_list(body)
 
     async def _inspect(self, number: str) -> ContainerFacts | None:
         if not _ID.fullmatch(number):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from rolecall.core.exchange import Reply, Request
 from rolecall.core.secrets import Secret
@@ -31,6 +32,9 @@ from rolecall.errors import Misconfigured
 from rolecall.mechanisms.imds.door import HOSTS
 from rolecall.mechanisms.metadata_proxy.issue import Assume
 
+if TYPE_CHECKING:
+    from rolecall.daemons.agent.metadata.by_docker import ByDocker
+
 _THREADS = 16
 
 
@@ -46,6 +50,7 @@ class MetadataDoor:
     documents: Documents
     pods: PodsByIp | None = None
     watching: Watching | None = None
+    docker: ByDocker | None = None
     own: Chosen | None = None
     https: list[HttpClient] = field(default_factory=list)
 
@@ -79,19 +84,24 @@ class MetadataDoor:
             self.own.start()
         if self.watching is not None:
             self.watching.start()
+        if self.docker is not None:
+            self.docker.start()
 
     def faults(self) -> list[str]:
         """Return what a restart may mend."""
-        return [self.granted.cache.fault(), self.watching.fault() if self.watching else ""]
+        return [self.granted.cache.fault(), *(part.fault() for part in (self.watching, self.docker) if part)]
 
     def missing(self) -> str:
         """Return why the door cannot serve everybody yet; an empty text where it can."""
-        return self.watching.missing() if self.watching is not None else ""
+        part = self.watching or self.docker
+        return "" if part is None else part.missing()
 
     async def close(self) -> None:
         """End it, and every call that is under way."""
         if self.watching is not None:
             await self.watching.close()
+        if self.docker is not None:
+            await self.docker.close()
         await self.granted.cache.close()
         if isinstance(self.documents, NodeDocuments):
             await self.documents.close()
@@ -119,12 +129,18 @@ def metadata_door(config: AgentConfig, proof: Proof, clock: Clock, log: Log) -> 
         own = None if proof.signer else signer(config, http, clock, log)
         assume = _assume_role(config, http, proof.signer or own, clock, calls)
     granted = Granted(assume, size=config.cache_size, qps=config.service_qps, clock=clock, log=log, told=tally.landed)
-    documents = _documents(config, https, clock, log)
+    imds = _imds(config, settings, https, log)
+    documents = _documents(config, settings, imds, clock)
     pods, watching = _by_pods(config, settings, granted, clock, log)
-    whose: Whose | None = pods
+    docker = None
+    if settings.dialect == "metadataproxy":
+        from rolecall.daemons.agent.metadata.by_docker import by_docker  # here: no other door needs it
+
+        docker = by_docker(settings.docker, imds, granted.forget, clock, log)
+    whose: Whose | None = docker.whose if docker is not None else pods
     terms = Terms(Secret(entropy.token_hex(32)), settings.required, settings.hops, _hosts(settings))
     corridor = MetadataCorridor(settings.manners(), whose, granted, documents, terms, clock=clock, tally=tally)
-    door = MetadataDoor(settings, corridor, granted, tally, calls, documents, pods, watching, own, https)
+    door = MetadataDoor(settings, corridor, granted, tally, calls, documents, pods, watching, docker, own, https)
     door.warn(log)
     return door
 
@@ -144,13 +160,22 @@ def _assume_role(config: AgentConfig, http: HttpClient, signs: Chosen | None, cl
     )
 
 
-def _documents(config: AgentConfig, https: list[HttpClient], clock: Clock, log: Log) -> Documents:
-    url = imds_endpoint(config.environment)
-    if url is None:
-        return NoDocuments()
+def _imds(config: AgentConfig, settings: MetadataSettings, https: list[HttpClient], log: Log) -> Imds | None:
+    """Return the node's own service; None where it has none."""
+    url = settings.upstream or imds_endpoint(config.environment)
+    if url is None or settings.docker.mocked:
+        return None
     near = near_client(config, log)
     https.append(near)
-    return NodeDocuments(Imds(url, near), clock)
+    return Imds(url, near)
+
+
+def _documents(config: AgentConfig, settings: MetadataSettings, imds: Imds | None, clock: Clock) -> Documents:
+    if settings.docker.mocked:
+        from rolecall.daemons.agent.metadata.by_docker import MockedDocuments
+
+        return MockedDocuments(settings.docker.mocked, config.region or "")
+    return NoDocuments() if imds is None else NodeDocuments(imds, clock)
 
 
 def _by_pods(

@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 import ipaddress
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rolecall.daemons.environment import port, seconds
+from rolecall.edges.http_client import split_url
 from rolecall.errors import BadInput, Misconfigured
 
 if TYPE_CHECKING:
     from rolecall.daemons.agent.metadata.settings import MetadataSettings
     from rolecall.mechanisms.metadata_proxy.settings import Kiam, Kube2iam
 
-NAMES = ("off", "deny", "kube2iam", "kiam", "host-role")
+NAMES = ("off", "deny", "kube2iam", "kiam", "metadataproxy", "host-role")
 _PRESETS = ("none", "placement", "identity", "legacy-read", "signed-identity")
+SOCKET = "/var/run/docker.sock"
+_LINK_LOCAL = ("169.254.170.23", "fd00:ec2::23", "169.254.169.254", "fd00:ec2::254")
 _SHORTEST, _LONGEST = 900.0, 43_200.0
 
 
@@ -34,7 +38,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add("--imds-hop-limit", metavar="N", type=_hops, default=1, help="hops that a session token's reply travels (1)")
     add("--imds-documents", choices=_PRESETS, help="documents of the node that pods may read (the dialect's own)")
+    add("--imds-upstream", metavar="URL", default="", help="where those are (where AWS's SDKs look for them)")
     _add_rules(add)
+    _add_docker(add)
 
 
 def _add_rules(add: Callable[..., Any]) -> None:
@@ -42,7 +48,7 @@ def _add_rules(add: Callable[..., Any]) -> None:
         "--base-role-arn", metavar="ARN", default="", help="what a role's name is completed with: arn:aws:iam::ID:role/"
     )
     add("--auto-discover-base-arn", action="store_true", help="find it by the node's instance profile")
-    add("--default-role", metavar="ROLE", default="", help="kube2iam: role of pods without an annotation")
+    add("--default-role", metavar="ROLE", default="", help="role of pods without an annotation, or of containers")
     add("--auto-discover-default-role", action="store_true", help="kube2iam: the node's own role is the default")
     add("--iam-role-key", metavar="KEY", default="", help="annotation of the role (iam.amazonaws.com/role)")
     add("--iam-external-id", metavar="KEY", default="", help="annotation of the external id")
@@ -58,10 +64,26 @@ def _add_rules(add: Callable[..., Any]) -> None:
     add("--imds-debug-store", action="store_true", help="kube2iam: answer /debug/store beside /metrics")
 
 
-def settings_of(flags: argparse.Namespace, hosts: Sequence[str]) -> MetadataSettings | None:
-    """Return what the flags ask for; None for no door. `hosts` are the agent's. Raises `Misconfigured`."""
+def _add_docker(add: Callable[..., Any]) -> None:
+    of = "metadataproxy: "
+    add("--docker-socket", metavar="PATH", default=SOCKET, help=f"{of}the engine's socket ({SOCKET})")
+    add("--default-account-id", metavar="ID", default="", help=f"{of}account of roles that name none")
+    add("--account-map", metavar="JSON", default="", help=f"{of}names of accounts, as in role@name")
+    add("--role-session-key", metavar="KEY", default="", help=f"{of}what names sessions, Env:NAME or Labels:NAME")
+    add("--role-mapping-file", metavar="FILE", default="", help=f"{of}roles by address, instead of Docker")
+    add("--mock-instance", metavar="ID", default="", help=f"{of}make an instance up where there is none")
+
+
+def settings_of(
+    flags: argparse.Namespace, hosts: Sequence[str], read: Callable[[Path], str]
+) -> MetadataSettings | None:
+    """Return what the flags ask for; None for no door.
+
+    `hosts` are the agent's; `read` returns the text of a file. Raises `Misconfigured`.
+    """
     if flags.dialect == "off":
         return None
+    from rolecall.daemons.agent.metadata.docker_flags import DockerSettings, docker_settings
     from rolecall.daemons.agent.metadata.settings import MetadataSettings
     from rolecall.mechanisms.metadata_proxy.roles import check_base
 
@@ -86,6 +108,8 @@ def settings_of(flags: argparse.Namespace, hosts: Sequence[str]) -> MetadataSett
         prefetch=max(0.0, flags.prefetch),
         debug=flags.imds_debug_store,
         every_node=flags.imds_every_node,
+        docker=docker_settings(flags, int(duration), read) if flags.dialect == "metadataproxy" else DockerSettings(),
+        upstream=_url(flags.imds_upstream),
     )
     try:
         found.manners()
@@ -133,12 +157,18 @@ def _host(text: str, *, anywhere: bool) -> str:
         address = ipaddress.ip_address(host)
     except ValueError:
         raise Misconfigured(f"--imds-bind-hosts {text[:80]!r} is no address", hint="write 169.254.170.23") from None
-    if not (anywhere or address.is_loopback or host in ("169.254.170.23", "fd00:ec2::23")):
+    if not (anywhere or address.is_loopback or host in _LINK_LOCAL):
         raise Misconfigured(
             f"refusing to bind the metadata door to {host}, which other machines may reach",
             hint="bind it to the node's link-local address, or say --imds-anywhere",
         )
     return host
+
+
+def _url(text: str) -> str:
+    if text:
+        split_url(text)
+    return text.rstrip("/")
 
 
 def _hops(text: str) -> int:

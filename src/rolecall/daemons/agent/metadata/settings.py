@@ -6,14 +6,16 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rolecall.daemons.agent.metadata.docker_flags import DockerSettings
 from rolecall.mechanisms.imds.documents import PRESETS
 from rolecall.mechanisms.metadata_proxy.deny import DenyDialect
 from rolecall.mechanisms.metadata_proxy.dialect import Dialect
 from rolecall.mechanisms.metadata_proxy.kiam import KiamDialect
 from rolecall.mechanisms.metadata_proxy.kube2iam import Kube2iamDialect
+from rolecall.mechanisms.metadata_proxy.metadataproxy import MetadataproxyDialect
 from rolecall.mechanisms.metadata_proxy.settings import Kiam, Kube2iam
 
-Name = Literal["deny", "kube2iam", "kiam", "host-role"]
+Name = Literal["deny", "kube2iam", "kiam", "metadataproxy", "host-role"]
 BY_PODS = frozenset({"kube2iam", "kiam"})
 """The dialects that know a caller as a pod, and so need to watch this node's."""
 VERSION_KEY = "rolecall.dev/imds-version"
@@ -27,7 +29,8 @@ class MetadataSettings:
     `required`: version 2 of the protocol only. `hops` is how far the reply with a session token travels. `documents`
     names a preset of `rolecall.mechanisms.imds.documents`; empty: what is usual in the dialect. `discover_base` and
     `discover_default` have the node's own service asked at the start. `prefetch` is in roles a second. `every_node`:
-    where the node is not known, the pods of all are watched.
+    where the node is not known, the pods of all are watched. `upstream` is where the node's documents are, "" where
+    AWS's SDKs look for them.
     """
 
     dialect: Name = "deny"
@@ -43,11 +46,13 @@ class MetadataSettings:
     prefetch: float = 0.0
     debug: bool = False
     every_node: bool = False
+    docker: DockerSettings = field(default_factory=DockerSettings)
+    upstream: str = ""
 
     @property
     def assumes(self) -> bool:
         """Whether roles are assumed for those who ask, so that the agent needs credentials of its own."""
-        return self.dialect in BY_PODS
+        return self.dialect in BY_PODS or self.dialect == "metadataproxy"
 
     @property
     def asks_namespaces(self) -> bool:
@@ -60,6 +65,8 @@ class MetadataSettings:
             return KiamDialect(self.kiam)
         if self.dialect == "kube2iam":
             return Kube2iamDialect(self.kube2iam, self._allowed("legacy-read"))
+        if self.dialect == "metadataproxy":
+            return MetadataproxyDialect(self.docker.rules, self._allowed("legacy-read"))
         return DenyDialect(self._allowed("placement"))
 
     def keys(self) -> frozenset[str]:

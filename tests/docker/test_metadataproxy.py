@@ -1,0 +1,159 @@
+"""Containers get their own roles at the metadata service, whatever comes and goes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from docker.engine import Engine
+from docker.host import MOUNTS, PROGRAM, ROLES, Host, asked
+from docker.inside import inside
+from integration.dev_plane import ACCOUNT, ROOT, DevPlane, wait_until
+
+pytestmark = pytest.mark.timeout(900)
+LIFE = 8
+"""Seconds of a session: the plane cuts them short, so that many follow each other while a program runs."""
+ROTATIONS = 3
+ROUNDS = int(os.environ.get("ROUNDS", "300"))
+"""Times that an address passes on: two or three a second to containers that start, more to those that run."""
+SUBNET, GATEWAY, MOVED = "172.31.251.0/24", "172.31.251.1", "172.31.251.9"
+
+
+@pytest.fixture(scope="module")
+def host(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """The host. All that this process opens from here on, it opens on the host's network."""
+    directory = tmp_path_factory.mktemp("host")
+    with inside(engine.network):
+        plane = DevPlane(directory / "state", directory, ("--max-session-seconds", str(LIFE))).start()
+        host = Host(engine, plane, directory)
+        try:
+            for name, path in (("one", "/"), ("two", "/team/"), ("three", "/"), ("default", "/")):
+                host.role(name, path)
+            yield host.start(DEFAULT_ACCOUNT_ID=ACCOUNT)
+            host.stop()
+        finally:
+            plane.stop()
+
+
+@contextmanager
+def running(engine: Engine, name: str, **variables: str) -> Iterator[Path]:
+    """Run a container that does nothing; yield its network."""
+    engine.run(name, env=variables)
+    try:
+        yield engine.network_of(name)
+    finally:
+        engine.remove(name)
+
+
+def test_boto3_in_each_gets_its_own_role_again_and_again(host: Host) -> None:
+    """Sessions follow each other while programs run, always of the container's role; without IAM_ROLE there is none."""
+    roles = {"own-one": "one", "own-two": "team/two", "own-three": f"arn:aws:iam::{ACCOUNT}:role/three", "none": ""}
+    python = [str(ROOT / ".venv" / "bin" / "python"), str(PROGRAM)]
+    for name, role in roles.items():
+        variables = {"HOME": "/", "PYTHONDONTWRITEBYTECODE": "1"} | ({"IAM_ROLE": role} if role else {})
+        host.engine.run(name, *python, env=variables, mounts=MOUNTS)
+    try:
+        keys: dict[str, set[str]] = {name: set() for name in roles}
+
+        def rotated() -> bool:
+            for name in roles:
+                lines = [json.loads(line) for line in host.engine.output(name).splitlines()]
+                for found in lines[-1:]:
+                    assert bool(found) == (name != "none"), host.engine.output(name)
+                    if found:
+                        keys[name].add(found["access_key"])
+                        assert host.owner(found) == f"{name.removeprefix('own-')}/devproxyauth"
+            return all(len(keys[name]) > ROTATIONS for name in roles if name != "none")
+
+        wait_until(rotated, f"sessions to follow each other: {keys}; {host.said()[-2000:]}", 20 * LIFE)
+        assert not host.engine.output("none").replace("{}", "").strip()
+    finally:
+        for name in roles:
+            host.engine.remove(name)
+
+
+def test_what_a_request_says_about_itself_is_not_heard(host: Host) -> None:
+    """With another container's address in X-Forwarded-For there is no answer, or the own role: never the other's."""
+    with running(host.engine, "victim", IAM_ROLE="one"), running(host.engine, "forger", IAM_ROLE="three") as forger:
+        forged = {"X-Forwarded-For": host.engine.address("victim")}
+        ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+        assert asked(forger, ROLES, headers=forged)[0] == 403
+        assert asked(forger, "/latest/api/token", method="PUT", headers=ttl | forged)[0] == 403
+        status, token = asked(forger, "/latest/api/token", method="PUT", headers=ttl)
+        assert status == 200
+        shown = {"X-aws-ec2-metadata-token": token.decode()}
+        assert asked(forger, ROLES, headers=shown | forged) == (200, b"three")
+        assert asked(forger, f"{ROLES}one", headers=shown | forged)[0] == 404
+        status, document = asked(forger, f"{ROLES}three", headers=shown | forged)
+        assert status == 200, document
+        assert host.owner_of_document(document) == "three/devproxyauth"
+
+
+def test_a_token_does_not_pass_to_the_next_at_an_address(host: Host) -> None:
+    """Version 2's token is of the container, not of the address."""
+    ttl = {"X-aws-ec2-metadata-token-ttl-seconds": "3600"}
+    with running(host.engine, "last", IAM_ROLE="one") as last:
+        address = host.engine.address("last")
+        token = asked(last, "/latest/api/token", method="PUT", headers=ttl)[1].decode()
+        assert asked(last, ROLES, headers={"X-aws-ec2-metadata-token": token}) == (200, b"one")
+    with running(host.engine, "next", IAM_ROLE="one") as following:
+        assert host.engine.address("next") == address
+        assert asked(following, ROLES, headers={"X-aws-ec2-metadata-token": token})[0] == 401
+
+
+def test_whoever_is_no_container_gets_nothing(host: Host) -> None:
+    """Neither the host itself nor a container on its network."""
+    assert asked(None, ROLES)[0] == 404
+    host.engine.run("on-host", env={"IAM_ROLE": "one"}, network="host")
+    try:
+        assert asked(host.engine.network_of("on-host"), f"{ROLES}one")[0] == 404
+    finally:
+        host.engine.remove("on-host")
+
+
+def only_own(host: Host, namespace: Path, own: str, other: str, source: str = "") -> None:
+    """Ask as a container does that has one role, and then for the other's, which must not be there."""
+    assert asked(namespace, ROLES, source=source) == (200, own.encode())
+    assert asked(namespace, f"{ROLES}{other}", source=source)[0] == 404
+    status, document = asked(namespace, f"{ROLES}{own}", source=source)
+    assert status == 200, document
+    assert host.owner_of_document(document) == f"{own}/devproxyauth"
+
+
+def test_a_container_never_gets_the_role_of_the_one_before(host: Host) -> None:
+    """Each starts at the address of the last, and asks as soon as it is there."""
+    roles = ("one", "three")
+    for name in roles:
+        host.engine.create(f"turn-{name}", env={"IAM_ROLE": name})
+    try:
+        addresses = set()
+        for turn in range(ROUNDS):
+            own, other = roles[turn % 2], roles[1 - turn % 2]
+            host.engine.call("POST", f"/containers/turn-{own}/start")
+            addresses.add(host.engine.address(f"turn-{own}"))
+            only_own(host, host.engine.network_of(f"turn-{own}"), own, other)
+            host.engine.call("POST", f"/containers/turn-{own}/kill")
+        assert len(addresses) == 1
+    finally:
+        for name in roles:
+            host.engine.remove(f"turn-{name}")
+
+
+def test_an_address_that_moves_between_running_containers(host: Host) -> None:
+    """The hardest: no process starts in between, and the new owner asks at once."""
+    engine = host.engine
+    config = {"Name": "moving", "IPAM": {"Config": [{"Subnet": SUBNET, "Gateway": GATEWAY}]}}
+    engine.call("POST", "/networks/create", config)
+    asks = {"EndpointConfig": {"IPAMConfig": {"IPv4Address": MOVED}}}
+    with running(engine, "moves-one", IAM_ROLE="one") as one, running(engine, "moves-three", IAM_ROLE="three") as three:
+        for turn in range(ROUNDS):
+            own, other = (("one", "three"), ("three", "one"))[turn % 2]
+            engine.call("POST", "/networks/moving/connect", {"Container": f"moves-{own}"} | asks)
+            only_own(host, one if own == "one" else three, own, other, MOVED)
+            engine.call("POST", "/networks/moving/disconnect", {"Container": f"moves-{own}"})
+    engine.call("DELETE", "/networks/moving")
