@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rolecall.core.exchange import Reply, Request
+from rolecall.core.names import ClusterName
 from rolecall.core.secrets import Secret
 from rolecall.daemons.agent.config import AgentConfig
 from rolecall.daemons.agent.metadata.corridor import MetadataCorridor, Terms
 from rolecall.daemons.agent.metadata.documents import Documents, NodeDocuments, NoDocuments
-from rolecall.daemons.agent.metadata.granted import Granted, nothing_assumed
-from rolecall.daemons.agent.metadata.pages import HEALTH, STORE, health, store
+from rolecall.daemons.agent.metadata.granted import Granted, nothing_assumed, sts_source
+from rolecall.daemons.agent.metadata.pages import HEALTH, KIAM_HEALTH, PING, STORE, health, kiam_health, store
 from rolecall.daemons.agent.metadata.pods_by_ip import PodsByIp
-from rolecall.daemons.agent.metadata.settings import BY_PODS, MetadataSettings
+from rolecall.daemons.agent.metadata.settings import MetadataSettings
 from rolecall.daemons.agent.metadata.tally import Tally
 from rolecall.daemons.agent.metadata.watching import Watching, kube_client
 from rolecall.daemons.agent.metadata.whose import Whose
@@ -33,6 +34,7 @@ from rolecall.mechanisms.imds.door import HOSTS
 from rolecall.mechanisms.metadata_proxy.issue import Assume
 
 if TYPE_CHECKING:
+    from rolecall.daemons.agent.kiam.remote import KiamServer
     from rolecall.daemons.agent.metadata.by_docker import ByDocker
 
 _THREADS = 16
@@ -53,11 +55,14 @@ class MetadataDoor:
     docker: ByDocker | None = None
     own: Chosen | None = None
     https: list[HttpClient] = field(default_factory=list)
+    server: KiamServer | None = None
 
     def __call__(self, request: Request) -> Reply | Awaitable[Reply]:
         """Answer a request. kube2iam's probe is the kubelet's, which is no pod and names the service otherwise."""
         if request.path == HEALTH and request.method == "GET" and self.settings.dialect == "kube2iam":
             return health(self.settings.hosts, self.documents)
+        if request.path in (PING, KIAM_HEALTH) and self.settings.dialect == "kiam":
+            return kiam_health(request, self.documents, self.server)
         return self.corridor(request)
 
     def page(self, path: str) -> Reply | None:
@@ -119,16 +124,19 @@ def metadata_door(config: AgentConfig, proof: Proof, clock: Clock, log: Log) -> 
     https: list[HttpClient] = []
     calls, tally = Calls(), Tally(clock, log)
     own: Chosen | None = None
-    assume: Assume = nothing_assumed
-    if settings.assumes:
+    source = sts_source(nothing_assumed)
+    server = _kiam_server(config, settings, https, log)
+    if server is not None:
+        source = server.credentials
+    elif settings.assumes:
         http = HttpClient(
             threads=_THREADS, waiting=1000, proxies=config.environment,
             tls=ClientTls(TlsFiles(ca=config.ca_file), log=log),
         )  # fmt: skip
         https.append(http)
         own = None if proof.signer else signer(config, http, clock, log)
-        assume = _assume_role(config, http, proof.signer or own, clock, calls)
-    granted = Granted(assume, size=config.cache_size, qps=config.service_qps, clock=clock, log=log, told=tally.landed)
+        source = sts_source(_assume_role(config, http, proof.signer or own, clock, calls))
+    granted = Granted(source, size=config.cache_size, qps=config.service_qps, clock=clock, log=log, told=tally.landed)
     imds = _imds(config, settings, https, log)
     documents = _documents(config, settings, imds, clock)
     pods, watching = _by_pods(config, settings, granted, clock, log)
@@ -137,12 +145,27 @@ def metadata_door(config: AgentConfig, proof: Proof, clock: Clock, log: Log) -> 
         from rolecall.daemons.agent.metadata.by_docker import by_docker  # here: no other door needs it
 
         docker = by_docker(settings.docker, imds, granted.forget, clock, log)
-    whose: Whose | None = docker.whose if docker is not None else pods
+    whose: Whose | None = docker.whose if docker is not None else server or pods
     terms = Terms(Secret(entropy.token_hex(32)), settings.required, settings.hops, _hosts(settings))
     corridor = MetadataCorridor(settings.manners(), whose, granted, documents, terms, clock=clock, tally=tally)
-    door = MetadataDoor(settings, corridor, granted, tally, calls, documents, pods, watching, docker, own, https)
+    door = MetadataDoor(
+        settings, corridor, granted, tally, calls, documents, pods, watching, docker, own, https, server
+    )
     door.warn(log)
     return door
+
+
+def _kiam_server(
+    config: AgentConfig, settings: MetadataSettings, https: list[HttpClient], log: Log
+) -> KiamServer | None:
+    found = settings.kiam_server
+    if found is None:
+        return None
+    from rolecall.daemons.agent.kiam.remote import KiamServer  # here: few doors have one
+
+    http = HttpClient(threads=_THREADS, waiting=1000, tls=ClientTls(found.tls, log=log))
+    https.append(http)
+    return KiamServer(found.url, http, config.cluster or ClusterName.parse("here"), found.token_file)
 
 
 def _assume_role(config: AgentConfig, http: HttpClient, signs: Chosen | None, clock: Clock, calls: Calls) -> Assume:
@@ -181,7 +204,7 @@ def _documents(config: AgentConfig, settings: MetadataSettings, imds: Imds | Non
 def _by_pods(
     config: AgentConfig, settings: MetadataSettings, granted: Granted, clock: Clock, log: Log
 ) -> tuple[PodsByIp | None, Watching | None]:
-    if settings.dialect not in BY_PODS:
+    if not settings.watches_pods:
         return None, None
     if config.node is None and not settings.every_node:
         raise Misconfigured(

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from rolecall.daemons.environment import port, seconds
 from rolecall.edges.http_client import split_url
+from rolecall.edges.tls import TlsFiles
 from rolecall.errors import BadInput, Misconfigured
 
 if TYPE_CHECKING:
-    from rolecall.daemons.agent.metadata.settings import MetadataSettings
+    from rolecall.daemons.agent.metadata.settings import KiamServerSettings, MetadataSettings
     from rolecall.mechanisms.metadata_proxy.settings import Kiam, Kube2iam
 
 NAMES = ("off", "deny", "kube2iam", "kiam", "metadataproxy", "host-role")
@@ -58,6 +59,16 @@ def _add_rules(add: Callable[..., Any]) -> None:
     add("--namespace-rule", choices=("strict", "loose"), default="strict", help="kiam: match all of an ARN, or a part")
     add("--role-session-name", metavar="NAME", default="kiam", help="kiam: session name of pods without an annotation")
     add("--allow-route-regexp", metavar="RE", default="^$", help="kiam: paths of the node's documents that pods read")
+    add(
+        "--kiam-server",
+        metavar="URL",
+        default="",
+        help="kiam: ask this server (https) who has an address; assume nothing",
+    )
+    add("--kiam-certificate", metavar="FILE", default="", help="kiam: the agent's certificate, shown to the server")
+    add("--kiam-key", metavar="FILE", default="", help="kiam: its key (in the certificate's file)")
+    add("--kiam-ca", metavar="FILE", default="", help="kiam: authorities of the server's certificate")
+    add("--kiam-token-file", metavar="FILE", default="", help="kiam: the agent's token, which says on which node it is")
     add("--session-duration", metavar="DURATION", default="1h", help="how long a role session is to last (1h)")
     add("--prefetch", metavar="N", type=float, default=0.0, help="roles a second that are fetched for new pods (0)")
     add("--imds-every-node", action="store_true", help="without --node-name, watch the pods of all nodes")
@@ -107,6 +118,7 @@ def settings_of(
         discover_default=flags.auto_discover_default_role,
         prefetch=max(0.0, flags.prefetch),
         debug=flags.imds_debug_store,
+        kiam_server=_kiam_server(flags),
         every_node=flags.imds_every_node,
         docker=docker_settings(flags, int(duration), read) if flags.dialect == "metadataproxy" else DockerSettings(),
         upstream=_url(flags.imds_upstream),
@@ -148,6 +160,28 @@ def _kiam(flags: argparse.Namespace, base: str, duration: int) -> Kiam:
         namespace_key=flags.namespace_key or usual.namespace_key,
         allow_route=flags.allow_route_regexp,
     )
+
+
+def _kiam_server(flags: argparse.Namespace) -> KiamServerSettings | None:
+    url = flags.kiam_server
+    if not url:
+        return None
+    from rolecall.daemons.agent.metadata.settings import KiamServerSettings
+    from rolecall.edges.http_client import split_url
+
+    if flags.dialect != "kiam":
+        raise Misconfigured("--kiam-server is for --dialect kiam", hint="leave one of them out")
+    if split_url(url)[0].scheme != "https":
+        raise Misconfigured(f"--kiam-server {url[:80]} is not https", hint="write https://kiam-server:443")
+    if not flags.kiam_certificate or not flags.kiam_ca:
+        raise Misconfigured(
+            "--kiam-server needs --kiam-certificate and --kiam-ca",
+            hint="agent and server know each other by certificates of one authority, as kiam's do",
+        )
+    files = TlsFiles(
+        *(Path(name) if name else None for name in (flags.kiam_ca, flags.kiam_certificate, flags.kiam_key))
+    )
+    return KiamServerSettings(url, files, Path(flags.kiam_token_file) if flags.kiam_token_file else None)
 
 
 def _host(text: str, *, anywhere: bool) -> str:

@@ -43,12 +43,12 @@ class Granted:
     """A cache of granted sessions, which knows whose they are. `told` hears of every call upstream."""
 
     def __init__(
-        self, assume: Assume, *, size: int, qps: float, clock: Clock, log: Log, told: Told | None = None,
+        self, source: Source, *, size: int, qps: float, clock: Clock, log: Log, told: Told | None = None,
         dice: Callable[[], float] = entropy.dice,
     ) -> None:  # fmt: skip
         rules = CacheRules(size=size, service_qps=qps, flights=FlightRules(upstream="STS"))
         self.cache = CredentialCache(
-            sts_source(assume),
+            source,
             clock=clock,
             dice=dice,
             rules=rules,

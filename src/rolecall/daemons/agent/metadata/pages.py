@@ -1,10 +1,11 @@
-"""kube2iam's own pages: what its probes ask at the door, and what its debuggers ask, at the agent's own port alone."""
+"""The proxies' own pages: what their probes ask at the door; what debuggers ask, at the agent's own port alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
-from rolecall.core.exchange import Reply
+from rolecall.core.exchange import Reply, Request
 from rolecall.daemons.agent.metadata.documents import Documents
 from rolecall.daemons.agent.metadata.pods_by_ip import PodsByIp
 from rolecall.errors import RolecallError
@@ -12,6 +13,15 @@ from rolecall.mechanisms.metadata_proxy import wire
 from rolecall.mechanisms.metadata_proxy.settings import Kube2iam
 
 HEALTH, STORE = "/healthz", "/debug/store"
+PING, KIAM_HEALTH = "/ping", "/health"
+
+
+class Healthy(Protocol):
+    """A server that says how it is."""
+
+    async def health(self) -> str:
+        """Return ``ok``, or what is wrong. Raises `Upstream`."""
+        ...
 
 
 async def health(hosts: tuple[str, ...], documents: Documents) -> Reply:
@@ -22,6 +32,19 @@ async def health(hosts: tuple[str, ...], documents: Documents) -> Reply:
         instance = ""
     host = next((host for host in hosts if host not in ("0.0.0.0", "::")), "")  # noqa: S104 - they name none
     return wire.kube2iam_health(host, instance)
+
+
+async def kiam_health(request: Request, documents: Documents, server: Healthy | None) -> Reply:
+    """Answer the kubelet as kiam's agent does; who asks is nobody's pod, and learns nothing of one."""
+    if request.path == PING:
+        return wire.text(200, "pong")
+    try:
+        if "deep" in request.query and server is not None and (said := await server.health()) != "ok":
+            return wire.error(500, f"server health: {said}", "server-health")
+        found = await documents("meta-data/instance-id")
+    except RolecallError as fault:
+        return wire.error(500, f"couldn't read metadata response: {fault.message}", fault.word)
+    return wire.text(200, (found or b"").decode("utf-8", "replace"))
 
 
 def store(rules: Kube2iam, pods: PodsByIp) -> Reply:

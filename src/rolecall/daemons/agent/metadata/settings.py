@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from rolecall.daemons.agent.metadata.docker_flags import DockerSettings
+from rolecall.edges.tls import TlsFiles
 from rolecall.mechanisms.imds.documents import PRESETS
 from rolecall.mechanisms.metadata_proxy.deny import DenyDialect
 from rolecall.mechanisms.metadata_proxy.dialect import Dialect
@@ -20,6 +22,15 @@ BY_PODS = frozenset({"kube2iam", "kiam"})
 """The dialects that know a caller as a pod, and so need to watch this node's."""
 VERSION_KEY = "rolecall.dev/imds-version"
 """A namespace's annotation: ``required`` shuts its pods out of version 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class KiamServerSettings:
+    """kiam's server, which alone knows the pods and assumes roles: its URL, and what the agent shows it."""
+
+    url: str
+    tls: TlsFiles
+    token_file: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +59,17 @@ class MetadataSettings:
     every_node: bool = False
     docker: DockerSettings = field(default_factory=DockerSettings)
     upstream: str = ""
+    kiam_server: KiamServerSettings | None = None
+
+    @property
+    def watches_pods(self) -> bool:
+        """Whether the agent itself knows who asks, by a watch."""
+        return self.dialect in BY_PODS and self.kiam_server is None
 
     @property
     def assumes(self) -> bool:
         """Whether roles are assumed for those who ask, so that the agent needs credentials of its own."""
-        return self.dialect in BY_PODS or self.dialect == "metadataproxy"
+        return self.watches_pods or self.dialect == "metadataproxy"
 
     @property
     def asks_namespaces(self) -> bool:

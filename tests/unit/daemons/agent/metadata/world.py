@@ -13,7 +13,7 @@ from rolecall.core.names import RoleArn
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Issued
 from rolecall.daemons.agent.metadata.corridor import MetadataCorridor, Terms
-from rolecall.daemons.agent.metadata.granted import Granted
+from rolecall.daemons.agent.metadata.granted import Granted, sts_source
 from rolecall.daemons.agent.metadata.pods_by_ip import NamespaceHere, PodHere, PodsByIp, keeping_pods
 from rolecall.daemons.agent.metadata.settings import MetadataSettings
 from rolecall.daemons.agent.metadata.tally import Tally
@@ -66,7 +66,8 @@ class World:
         self.documents = FakeDocuments()
         self.tally = Tally(self.clock, Log("rolecall.test_metadata"))
         self.granted = Granted(
-            self.sts, size=2000, qps=3.0, clock=self.clock, log=Log("rolecall.test_metadata"), told=self.tally.landed,
+            sts_source(self.sts), size=2000, qps=3.0, clock=self.clock, log=Log("rolecall.test_metadata"),
+            told=self.tally.landed,
             dice=lambda: 0.0,
         )  # fmt: skip
         self.pods = PodsByIp(self.clock, self.granted.forget, needs_namespace=settings.asks_namespaces)

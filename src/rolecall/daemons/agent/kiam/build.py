@@ -1,0 +1,180 @@
+"""Puts kiam's server together: the pods by a watch, the rules of kiam, the cache, STS behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rolecall.core.grant import Hop
+from rolecall.core.names import RoleArn
+from rolecall.core.session import SessionSpec
+from rolecall.daemons.agent.kiam.agents import Agents
+from rolecall.daemons.agent.kiam.config import KiamServerConfig
+from rolecall.daemons.agent.kiam.events import Events
+from rolecall.daemons.agent.kiam.server import NodeOf, Server
+from rolecall.daemons.agent.metadata.granted import Granted, sts_source
+from rolecall.daemons.agent.metadata.pods_by_ip import PodsByIp
+from rolecall.daemons.agent.metadata.settings import MetadataSettings
+from rolecall.daemons.agent.metadata.tally import Tally
+from rolecall.daemons.agent.metadata.watching import Watching, kube_client
+from rolecall.daemons.agent.upstream import ANSWER_WITHIN, Calls
+from rolecall.edges import entropy
+from rolecall.edges.aws.credential_chain import Chosen, Surroundings, choose
+from rolecall.edges.aws.endpoints import configured_endpoint, sts_endpoint
+from rolecall.edges.aws.imds import Imds, imds_endpoint
+from rolecall.edges.aws.node_credentials import Lease, NodeCredentials, SigningKey
+from rolecall.edges.aws.renewed import RenewedCredentials
+from rolecall.edges.aws.sts import AssumeRole
+from rolecall.edges.clock import Clock
+from rolecall.edges.http_client import HttpClient
+from rolecall.edges.server_tls import ServerTls
+from rolecall.edges.telemetry import Log
+from rolecall.edges.watched_file import WatchedFile
+from rolecall.errors import BadName, Misconfigured
+from rolecall.mechanisms.metadata_proxy.kiam import KiamDialect
+from rolecall.mechanisms.metadata_proxy.remote import wire
+from rolecall.mechanisms.metadata_proxy.roles import base_of_profile
+from rolecall.mechanisms.metadata_proxy.settings import Kiam
+
+_CACHE, _QPS, _THREADS = 20_000, 20.0, 32
+_SERVER_SESSION = "kiam-server"
+
+
+@dataclass(slots=True)
+class KiamServer:
+    """The parts that the process runs."""
+
+    server: Server
+    pods: PodsByIp
+    granted: Granted
+    watching: Watching
+    events: Events
+    tally: Tally
+    calls: Calls
+    own: Chosen
+    https: HttpClient
+    tls: ServerTls
+
+    def start(self) -> None:
+        """Begin the work in the background. Call it once, inside the running loop."""
+        self.granted.cache.start()
+        self.own.start()
+        self.watching.start()
+
+    def faults(self) -> list[str]:
+        """Return what a restart may mend."""
+        return [fault for fault in (self.granted.cache.fault(), self.watching.fault()) if fault]
+
+    async def close(self) -> None:
+        """End it, and every call that is under way."""
+        await self.events.close()
+        await self.watching.close()
+        await self.granted.cache.close()
+        await self.own.close()
+        self.https.close()
+
+
+def build(config: KiamServerConfig, rules: Kiam, clock: Clock, log: Log) -> KiamServer:
+    """Return the server's parts, wired. Raises `Misconfigured`."""
+    client = kube_client(config.kubeconfig, config.environment, "kiam's server")
+    https = HttpClient(threads=_THREADS, waiting=1000, proxies=config.environment)
+    calls, tally, events = Calls(), Tally(clock, log), Events(client, clock, log)
+    own, assume = _assume(config, https, calls, clock, log)
+    granted = Granted(sts_source(assume), size=_CACHE, qps=_QPS, clock=clock, log=log, told=tally.landed)
+    settings = MetadataSettings(dialect="kiam", kiam=rules)
+    pods = PodsByIp(clock, granted.forget, needs_namespace=True)
+    watching = Watching(client, pods, settings.keys(), node=None, cluster=None, clock=clock, log=log)
+    node_of = _node_of(config, Agents(client, config.agents, config.audiences, _node_of_pod(pods), clock))
+    server = Server(KiamDialect(rules), pods, granted, node_of, log=log, denied=events, missing=watching.missing)
+    tls = ServerTls(client_ca=_read(config.ca))
+    return KiamServer(server, pods, granted, watching, events, tally, calls, own, https, tls)
+
+
+async def settled_rules(config: KiamServerConfig) -> Kiam:
+    """Return the rules with the base ARN, found at the instance's own service where that is asked for.
+
+    Raises `Misconfigured`, `Upstream`.
+    """
+    if not config.autodetect:
+        return config.rules
+    url = imds_endpoint(config.environment)
+    if url is None:
+        raise Misconfigured("AWS_EC2_METADATA_DISABLED is set", hint="give --role-base-arn")
+    http = HttpClient(threads=1, waiting=0)
+    try:
+        found = await Imds(url, http).document("/latest/meta-data/iam/info")
+        return replace(config.rules, base=base_of_profile(wire.decode_profile(found or b"")))
+    except BadName as fault:
+        raise Misconfigured(fault.message, hint="give --role-base-arn") from None
+    finally:
+        http.close()
+
+
+def _node_of(config: KiamServerConfig, agents: Agents) -> NodeOf:
+    async def any_node(_authorization: str) -> None:
+        return None
+
+    return agents.node_of if config.agents else any_node
+
+
+def _node_of_pod(pods: PodsByIp) -> Callable[[str], str | None]:
+    def node(uid: str) -> str | None:
+        found = pods.pods.get(uid)
+        return found.pod.node if found is not None and found.pod.running else None
+
+    return node
+
+
+def _assume(
+    config: KiamServerConfig, https: HttpClient, calls: Calls, clock: Clock, log: Log
+) -> tuple[Chosen, AssumeRole]:
+    """Return the server's own credentials, and what assumes roles with them or with the role that it assumes first."""
+    if config.region is None:
+        raise Misconfigured("the region of STS is not known", hint="give --region, or set AWS_REGION")
+    around = Surroundings(
+        region=config.region,
+        node=None,
+        http=https,
+        near=lambda: HttpClient(threads=2, waiting=8),
+        clock=clock,
+        dice=entropy.dice,
+        log=log,
+    )
+    own = choose(config.environment, around)
+
+    def assuming(credentials: NodeCredentials) -> AssumeRole:
+        return AssumeRole(
+            endpoint=configured_endpoint(config.environment, "STS")
+            or sts_endpoint(config.region or "", config.environment),
+            region=config.region or "",
+            http=https,
+            credentials=credentials,
+            clock=clock,
+            dice=entropy.dice,
+            deadline=ANSWER_WITHIN,
+            told=calls.told,
+        )
+
+    if config.assume is None:
+        return own, assuming(own)
+    first = RenewedCredentials(
+        _leasing(assuming(own), config.assume), where=str(config.assume), clock=clock, dice=entropy.dice, log=log
+    )
+    return own, assuming(first)
+
+
+def _leasing(assume: AssumeRole, role: RoleArn) -> Callable[[], Awaitable[Lease]]:
+    async def lease() -> Lease:
+        issued = await assume(Hop(role, SessionSpec(_SERVER_SESSION, 3600)))
+        keys = issued.credentials
+        return Lease(SigningKey(keys.access_key_id, keys.secret_access_key, keys.session_token), keys.expires_at)
+
+    return lease
+
+
+def _read(path: Path) -> str:
+    found = WatchedFile(path).read()
+    if found is None:
+        raise Misconfigured(f"{path}: there is no such file", hint="--ca names the authority of agents' certificates")
+    return found.decode("utf-8", "replace")
