@@ -19,6 +19,7 @@ BIRTHPLACES = {
     "Credentials": (
         "rolecall/daemons/agent/warm/wire.py",
         "rolecall/mechanisms/*/wire.py",
+        "rolecall/mechanisms/metadata_proxy/remote/wire.py",
         "rolecall/edges/aws/**",
         "rolecall/daemons/local_aws/sts/**",
         "rolecall/testing/**",

@@ -14,6 +14,7 @@ HOME = "rolecall/core/secrets.py"
 # Where a secret is revealed, and what for.
 REVEALS = {
     "rolecall/daemons/agent/hot_path.py": "an answer that is kept shares the session token with its credentials",
+    "rolecall/daemons/agent/kiam/remote.py": "the agent's own token, for kiam's server and nobody else",
     "rolecall/daemons/agent/warm/wire.py": "the warm-restart file: memory of the same node, for the next agent",
     "rolecall/daemons/controller/wire.py": "the Secret of an AWSIAMRole is sent to the API server",
     "rolecall/daemons/local_aws/iam/records.py": "the plane's database holds its users' keys, for checking SigV4",
@@ -37,6 +38,7 @@ REVEALS = {
     "rolecall/mechanisms/imds/session_token.py": "session tokens are signed with the agent's own key",
     "rolecall/mechanisms/imds/wire.py": "the pod is answered with its credentials",
     "rolecall/mechanisms/irsa/identify.py": "the token is verified: who asks is read out of it",
+    "rolecall/mechanisms/metadata_proxy/remote/wire.py": "server to agent: the credentials; an agent's token, reviewed",
     "rolecall/mechanisms/metadata_proxy/secret_files.py": "a Secret's files hold the credentials that a pod mounts",
     "rolecall/mechanisms/pod_identity/door.py": "the pod is answered with its credentials; the token's end is read",
     "rolecall/mechanisms/pod_identity/identify.py": "the token is verified: who asks is read out of it",

@@ -50,6 +50,7 @@ IGNORED_BY_SERVER = {
     "--grpc-max-connection-age-grace-duration": _GRPC,
 }
 _SWITCHES = {"--grpc-keepalive-permit-without-stream", "--iptables", "--iptables-remove", "--allow-ip-query"}
+_OWN_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
 _LEVELS = {"debug": "debug", "info": "info", "warn": "warn", "error": "error"}
 
 
@@ -141,14 +142,6 @@ def read_server(argv: Sequence[str], environment: Mapping[str, str] | None = Non
     """Return the server's settings; raises `Misconfigured`. The environment is the process's own where it is None."""
     env = dict(os.environ if environment is None else environment)
     flags = server_parser().parse_args(argv)
-    if bool(flags.role_base_arn) == bool(flags.role_base_arn_autodetect):
-        raise Misconfigured(
-            "the base ARN of roles is not known" if not flags.role_base_arn else "two ways to know the base ARN",
-            hint="give --role-base-arn or --role-base-arn-autodetect, not both",
-        )
-    duration = seconds(flags.session_duration)
-    if not 900 <= duration <= 43_200:
-        raise Misconfigured(f"--session-duration {flags.session_duration} is not what STS gives", hint="15m to 12h")
     host, port = _address(flags.bind, "--bind")
     said = flags.region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or ""
     try:
@@ -156,12 +149,6 @@ def read_server(argv: Sequence[str], environment: Mapping[str, str] | None = Non
         region = Region.parse(said) if said else None
     except BadName as fault:
         raise Misconfigured(fault.message, hint="see: kiam server --help") from None
-    rules = Kiam(
-        base=check_base(flags.role_base_arn) if flags.role_base_arn else "",
-        session=flags.session,
-        rule="loose" if flags.disable_strict_namespace_regexp else "strict",
-        duration=int(min(duration, 3600) if assume else duration),
-    )
     agents = tuple(flags.agent_service_account) or ("kube-system/kiam-agent",)
     return KiamServerConfig(
         host=host,
@@ -173,7 +160,7 @@ def read_server(argv: Sequence[str], environment: Mapping[str, str] | None = Non
         metrics=_address(flags.prometheus_listen_addr, "--prometheus-listen-addr")
         if flags.prometheus_listen_addr
         else None,
-        rules=rules,
+        rules=_rules(flags, chained=assume is not None),
         autodetect=flags.role_base_arn_autodetect,
         assume=assume,
         region=region,
@@ -187,6 +174,23 @@ def read_server(argv: Sequence[str], environment: Mapping[str, str] | None = Non
     )
 
 
+def _rules(flags: argparse.Namespace, *, chained: bool) -> Kiam:
+    if bool(flags.role_base_arn) == bool(flags.role_base_arn_autodetect):
+        raise Misconfigured(
+            "the base ARN of roles is not known" if not flags.role_base_arn else "two ways to know the base ARN",
+            hint="give --role-base-arn or --role-base-arn-autodetect, not both",
+        )
+    duration = seconds(flags.session_duration)
+    if not 900 <= duration <= 43_200:
+        raise Misconfigured(f"--session-duration {flags.session_duration} is not what STS gives", hint="15m to 12h")
+    return Kiam(
+        base=check_base(flags.role_base_arn) if flags.role_base_arn else "",
+        session=flags.session,
+        rule="loose" if flags.disable_strict_namespace_regexp else "strict",
+        duration=int(min(duration, 3600.0) if chained else duration),  # a chained session has an hour at most
+    )
+
+
 def agent_words(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[list[str], list[str]]:
     """Return the words for our agent that mean what kiam's mean, and the flags that do nothing, as sentences."""
     env = dict(os.environ if environment is None else environment)
@@ -197,9 +201,8 @@ def agent_words(argv: Sequence[str], environment: Mapping[str, str] | None = Non
     words = ["serve", "--dialect=kiam", f"--imds-port={flags.port}", f"--imds-bind-hosts={host}", "--imds-anywhere"]
     words += [f"--kiam-server=https://{flags.server_address}", f"--kiam-certificate={flags.cert}"]
     words += [f"--kiam-key={flags.key}", f"--kiam-ca={flags.ca}", f"--allow-route-regexp={flags.allow_route_regexp}"]
-    token = flags.token_file or "/var/run/secrets/kubernetes.io/serviceaccount/token"
-    if flags.token_file or Path(token).exists():
-        words.append(f"--kiam-token-file={token}")
+    token = flags.token_file or (_OWN_TOKEN if env.get("KUBERNETES_SERVICE_HOST") else "")
+    words += [f"--kiam-token-file={token}"] if token else []
     words += [f"--verbosity={_LEVELS[flags.level]}", f"--log-format={'json' if flags.json_log else flags.log_format}"]
     place = _address(flags.prometheus_listen_addr, "--prometheus-listen-addr") if flags.prometheus_listen_addr else None
     words += ["--probe-port=0", f"--metrics-port={place[1] if place else 0}"]
