@@ -23,7 +23,8 @@ AGENT = {
     "--grpc-keepalive-time-duration": "10s", "--grpc-keepalive-timeout-duration": "2s",
     "--grpc-keepalive-permit-without-stream": "", "--grpc-keepalive-time-ms": "10000", "--json-log": "",
     "--level": "warn", "--prometheus-listen-addr": "0.0.0.0:9620", "--prometheus-sync-interval": "5s",
-    "--pprof-listen-addr": "localhost:6060", "--statsd": "host:8125", "--statsd-prefix": "kiam", "--statsd-interval": "100ms",
+    "--pprof-listen-addr": "localhost:6060", "--statsd": "host:8125", "--statsd-prefix": "kiam",
+    "--statsd-interval": "100ms",
 }  # fmt: skip
 SERVER = {
     "--bind": "0.0.0.0:443", "--kubeconfig": "/kubeconfig", "--sync": "1m", "--fetchers": "8",
