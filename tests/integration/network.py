@@ -11,6 +11,7 @@ no process.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import shutil
 import socket
@@ -103,6 +104,8 @@ PLACES = {
         route add default via 10.4.0.1
         route add default via fd04::1""",
 }
+PLUGINS = Path("/usr/lib/cni")
+"""The reference plugins of CNI, as Debian has them (containernetworking-plugins)."""
 FORWARDS = ("node", "outside", "router")
 _CLONE_NEWNET = 0x40000000
 
@@ -153,6 +156,31 @@ class Network:
 
     def __getattr__(self, name: str) -> Place:
         return self.places[name]
+
+    @contextmanager
+    def plugged(self, plugin: str, subnets: tuple[str, str], home: Path, **more: object) -> Iterator[Place]:
+        """Add a pod by one of CNI's reference plugins, and take it away by it."""
+        name = f"{self.node.name.removesuffix('node')}{plugin}"
+        ranges = [[{"subnet": subnet}] for subnet in subnets[: 1 + HAS_IPV6]]
+        routes = [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}][: 1 + HAS_IPV6]
+        ipam = {"type": "host-local", "dataDir": str(home), "ranges": ranges, "routes": routes}
+        config = {"cniVersion": "0.4.0", "name": plugin, "type": plugin, "ipMasq": True, "ipam": ipam} | more
+        asked = {"CNI_CONTAINERID": "pod", "CNI_IFNAME": "eth0", "CNI_NETNS": f"/run/netns/{name}"}
+        asked |= {"CNI_PATH": str(PLUGINS), "PATH": os.environ["PATH"]}
+        subprocess.run(["ip", "netns", "add", name], check=True)
+        for command in ("ADD", "DEL"):
+            words = self.node.command(str(PLUGINS / plugin))
+            done = subprocess.run(
+                words, input=json.dumps(config), env=asked | {"CNI_COMMAND": command}, capture_output=True, text=True,
+                check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stdout
+            if command == "ADD":
+                pod = Place(name)
+                try:
+                    yield pod
+                finally:
+                    pod.close()
 
     @contextmanager
     def says(self, words: str, place: str, *addresses: tuple[str, int], hop_limit: int = 0) -> Iterator[None]:

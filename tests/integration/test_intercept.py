@@ -6,14 +6,28 @@ The judges are connections: from pods, from the node itself and from outside, to
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import pytest
 
 from integration.dev_plane import ROOT
-from integration.network import BRIDGED, BRIDGED6, HAS_IPV6, POD, POD6, SERVICE, SERVICE6, Network, Place, new_network
+from integration.network import (
+    BRIDGED,
+    BRIDGED6,
+    HAS_IPV6,
+    PLUGINS,
+    POD,
+    POD6,
+    SERVICE,
+    SERVICE6,
+    Network,
+    Place,
+    new_network,
+)
 
 ROLECALL = str(ROOT / ".venv" / "bin" / "rolecall")
 V4, V6, PORT = "169.254.170.23", "fd00:ec2::23", 8181
@@ -52,6 +66,11 @@ def rules(node: Place, *flags: str) -> str:
     done = node.run("nft", *flags, "list", "ruleset")
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def canaries(log: list[dict[str, object]]) -> list[tuple[object, ...]]:
+    """Return what the log has of canaries: interface, address, outcome."""
+    return [(event["interface"], event["to"], event["was"]) for event in log if event["event"] == "intercept.canary"]
 
 
 def add_rule(node: Place, kind: str, rule: str) -> None:
@@ -136,6 +155,31 @@ def test_killed_the_agent_leaves_pods_nothing(network: Network) -> None:
     assert network.bridged.ask(SERVICE, patience=0.3) in {REFUSED, "TimeoutError"}
 
 
+@pytest.mark.parametrize(
+    ("plugin", "pattern", "more"), [("ptp", "veth+", {}), ("bridge", "cni1", {"bridge": "cni1", "isGateway": True})]
+)
+def test_the_plugins_of_cni(
+    network: Network, tmp_path: Path, plugin: str, pattern: str, more: dict[str, object]
+) -> None:
+    """A pod that CNI's own plugin connects, with its masquerading rules: answered, refused, and let go."""
+    if not (PLUGINS / plugin).exists() or shutil.which("iptables") is None:
+        pytest.skip("needs containernetworking-plugins and iptables")
+    node, count = network.node, len(SERVICES)
+    with network.plugged(plugin, ("10.5.0.0/24", "fd05::/64"), tmp_path, **more) as pod:
+        before = rules(node, "--stateless")
+        assert "masquerade" in before
+        assert pod.ask(SERVICE) == f"{NODES_ROLE} 10.99.0.2"
+        log = intercept(node, "--dialect", "kiam", "--host-interface", pattern, "--canary", more=",+sys_admin")
+        assert [outcome for _, _, outcome in canaries(log)] == ["landed"] * count
+        with network.says("the door for", "node", *DOOR):
+            assert [pod.ask(host) for host in SERVICES] == ["the door for 10.5.0.2", "the door for fd05::2"][:count]
+        assert [pod.ask(host) for host in SERVICES] == [REFUSED] * count
+        intercept(node)
+        assert [pod.ask(host) for host in SERVICES] == [REFUSED] * count
+        intercept(node, "--remove")
+        assert rules(node, "--stateless") == before
+
+
 def test_deny_needs_nobody(network: Network) -> None:
     """Every pod is refused at once, behind any interface; with patterns, those behind these."""
     node, pods = network.node, [network.pod, network.bridged, network.far]
@@ -206,11 +250,6 @@ def test_what_a_hop_limit_of_two_opens(network: Network) -> None:
         with network.says("another role for", "outside", ("10.99.0.1", 80 + hops), hop_limit=hops):
             assert network.node.ask("10.99.0.1", 80 + hops).startswith("another role for")
             assert network.pod.ask("10.99.0.1", 80 + hops, patience=0.5) == answer
-
-
-def canaries(log: list[dict[str, object]]) -> list[tuple[object, ...]]:
-    """Return what the log has of canaries: interface, address, outcome."""
-    return [(event["interface"], event["to"], event["was"]) for event in log if event["event"] == "intercept.canary"]
 
 
 def links_and_routes(node: Place) -> list[str]:
