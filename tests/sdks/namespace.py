@@ -72,6 +72,7 @@ def new_pod(node: Namespace) -> Iterator[Namespace]:
         _ip("-n", name, "route", "add", "default", "via", NODE_SIDE)
         (FILES / name).mkdir(parents=True)
         yield Namespace(name, has_ipv6=False)
+        _ip("-n", node.name, "addr", "del", f"{IMDS}/32", "dev", "lo")
     finally:
         _remove(name)
 

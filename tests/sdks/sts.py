@@ -1,4 +1,5 @@
-"""STS's AssumeRole on port 4501 of the namespace: the key says which role it is of. Signatures are not looked at.
+"""STS on port 4501 of the namespace: AssumeRole, whose key says which role it is of, and GetCallerIdentity, which says
+which key it was asked with. Signatures are not looked at.
 
 It prints a line of JSON, ``"serving"``, and serves until it is killed.
 """
@@ -14,7 +15,11 @@ from urllib.parse import parse_qs
 from sdks.street import key_of
 
 PORT = 4501
-# STS API Reference, AssumeRole, sample response.
+# STS API Reference: GetCallerIdentity and AssumeRole, sample responses.
+IDENTITY = """<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>
+<Arn>arn:aws:sts::123456789012:assumed-role/r/s</Arn><UserId>{key}</UserId><Account>123456789012</Account>
+</GetCallerIdentityResult><ResponseMetadata><RequestId>id-of-request</RequestId></ResponseMetadata>
+</GetCallerIdentityResponse>"""
 ANSWER = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>
 <AssumedRoleUser><Arn>{session}</Arn><AssumedRoleId>AROA:{name}</AssumedRoleId></AssumedRoleUser>
 <Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY</SecretAccessKey>
@@ -30,10 +35,17 @@ class Sts(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Give any role to anybody."""
         asked = parse_qs(self.rfile.read(int(self.headers["content-length"])).decode())
+        if asked["Action"] == ["GetCallerIdentity"]:
+            key = self.headers["authorization"].partition("Credential=")[2].partition("/")[0]
+            self.answer(IDENTITY.format(key=key).encode())
+            return
         role, name = asked["RoleArn"][0], asked["RoleSessionName"][0]
         ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + int(asked["DurationSeconds"][0])))
         session = f"{role.replace(':iam:', ':sts:').replace(':role/', ':assumed-role/')}/{name}"
-        body = ANSWER.format(session=session, name=name, key=key_of(role), token="T" * 900, ends=ends).encode()
+        self.answer(ANSWER.format(session=session, name=name, key=key_of(role), token="T" * 900, ends=ends).encode())
+
+    def answer(self, body: bytes) -> None:
+        """Send one answer."""
         self.send_response(200)
         self.send_header("content-type", "text/xml")
         self.send_header("content-length", str(len(body)))
@@ -45,6 +57,6 @@ class Sts(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    server = ThreadingHTTPServer(("127.0.0.1", PORT), Sts)
+    server = ThreadingHTTPServer(("0.0.0.0", PORT), Sts)
     print(json.dumps("serving"), flush=True)
     sys.exit(server.serve_forever())
