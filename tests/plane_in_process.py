@@ -107,9 +107,9 @@ class Plane:
             ec2, key = Ec2(instance, self.world, self.database, self.clock), Secret("a key of session tokens")
             self.imds = MetadataService(ec2, key)
             self.imds_node = Node(ec2, self.database, key, documents(instance, self.world))
-            doors = PodDoors(self.imds_node, restrictions=self.config.namespace_restrictions)
+            self.doors = PodDoors(self.imds_node, restrictions=self.config.namespace_restrictions)
             self.front = await build(
-                self.config, self.world, self.database, self.issuers, self.clock, self.readiness, doors
+                self.config, self.world, self.database, self.issuers, self.clock, self.readiness, self.doors
             )
             self.admin = Keys(*await self.database.run(lambda tx: active_key(tx, "admin")))
             self.node = Keys(*await self.database.run(lambda tx: active_key(tx, "node")))

@@ -88,21 +88,20 @@ if [[ $(grep -o 'arn:.*' <<<"$last") != "$carts_is" ]]; then wrong "both pods we
 tell "  Two pods, one identity: what carts needs, orders may do as well."
 
 chapter "2  Metadata proxies: the same door, but somebody stands in it who knows which pod asks"
-legacy=$EKS_CLUSTER_NAME-legacy
+legacy=$EKS_CLUSTER_NAME-legacy-carts
 tell "  kube2iam reads the pod's annotation, and assumes that role with the node's:"
-step 0 "assumed-role/$legacy-carts/" rolecall run -n carts -s carts --via kube2iam --role "$legacy-carts" -- "${whoami[@]}"
-step 0 "its own role +200" rolecall run -n carts -s carts --via kube2iam --role "$legacy-carts" -- \
-  python "$here/neighbour.py" "$legacy-orders" rolecall-node
+step 0 "assumed-role/$legacy/" rolecall run -n carts -s carts --via kube2iam --role "$legacy" -- "${whoami[@]}"
+step 0 "its own role +200" rolecall run -n carts -s carts --via kube2iam --role "$legacy" -- \
+  python "$here/neighbour.py" "$EKS_CLUSTER_NAME-role" rolecall-node
 tell
 tell "  Whoever may annotate a pod chooses its role. With kiam the namespace has to permit it, or there is none:"
-step 0 "assumed-role/$legacy-carts/kiam-" \
-  rolecall run -n carts -s carts --via kiam --role "$legacy-carts" -- "${whoami[@]}"
-step any "Unable to locate credentials" \
-  rolecall run -n orders -s orders --via kiam --role "$legacy-carts" -- "${whoami[@]}"
+step any "Unable to locate credentials" rolecall run -n carts -s carts --via kiam --role "$legacy" -- "${whoami[@]}"
+step 0 "annotated" rolecall namespace annotate -n carts "iam.amazonaws.com/permitted=.*/$legacy"
+step 0 "assumed-role/$legacy/kiam-" rolecall run -n carts -s carts --via kiam --role "$legacy" -- "${whoami[@]}"
 tell
 tell "  metadataproxy needs no Kubernetes: it reads a variable of the container."
-step 0 "assumed-role/$legacy-carts/" \
-  rolecall run -n carts -s carts --via metadataproxy --env "IAM_ROLE=$legacy-carts" -- "${whoami[@]}"
+step 0 "assumed-role/$legacy/" \
+  rolecall run -n carts -s carts --via metadataproxy --env "IAM_ROLE=$legacy" -- "${whoami[@]}"
 
 chapter "3  IRSA: a token of the cluster's issuer, and a role that trusts the issuer"
 step 0 "assumed-role/$carts/" rolecall run -n carts -s carts -- aws sts get-caller-identity --query Arn --output text

@@ -3,7 +3,7 @@
 #
 #   source STATE/env && eval "$(examples/evolution/setup.sh)"        cluster, OIDC provider, policy, two roles, annotation
 #   source STATE/env && eval "$(examples/evolution/setup.sh all)"    the agent's add-on and an association as well, and
-#                                                                    two roles that the node may assume for pods
+#                                                                    a role that the node may assume for pods
 #
 # What is there already is kept. It prints the variables that the next commands use.
 set -euo pipefail
@@ -99,20 +99,17 @@ if [[ ${1:-} == all ]]; then
   make_or_keep eks create-pod-identity-association --cluster-name "$cluster" --namespace demo-ns \
     --service-account demo-sa --role-arn "arn:aws:iam::$account:role/$role" >/dev/null
 
-  say "Metadata proxies: two roles that trust the node's own, and what kiam may give in the namespace carts"
-  for name in carts orders; do
-    make_or_keep iam create-role --role-name "$cluster-legacy-$name" --assume-role-policy-document "{
-      \"Version\": \"2012-10-17\",
-      \"Statement\": [
-        {
-          \"Effect\": \"Allow\",
-          \"Principal\": {\"AWS\": \"arn:aws:iam::$account:role/rolecall-node\"},
-          \"Action\": \"sts:AssumeRole\"
-        }
-      ]
-    }" >/dev/null
-  done
-  rolecall namespace annotate --cluster "$cluster" -n carts "iam.amazonaws.com/permitted=.*-legacy-carts" >/dev/null
+  say "Metadata proxies: a role that trusts the node's own"
+  make_or_keep iam create-role --role-name "$cluster-legacy-carts" --assume-role-policy-document "{
+    \"Version\": \"2012-10-17\",
+    \"Statement\": [
+      {
+        \"Effect\": \"Allow\",
+        \"Principal\": {\"AWS\": \"arn:aws:iam::$account:role/rolecall-node\"},
+        \"Action\": \"sts:AssumeRole\"
+      }
+    ]
+  }" >/dev/null
 fi
 
 printf 'export %s\n' "AWS_ACCOUNT_ID=$account" "EKS_CLUSTER_NAME=$cluster" "IAM_ROLE_ARN=arn:aws:iam::$account:role/$role"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import click
 import pytest
 
 from rolecall.cli.pod_spec import PodSpec, Via, pod_spec
@@ -31,3 +32,23 @@ def test_a_proxy_is_shown_only_what_it_reads() -> None:
     spec = PodSpec("metadataproxy", environment={"IAM_ROLE": "carts", "DATABASE": "secret"})
     assert spec.read_by_proxy == {"IAM_ROLE": "carts"}
     assert "secret" not in repr(spec)
+
+
+@pytest.mark.parametrize(
+    ("via", "role", "annotations", "variables", "told"),
+    [
+        (None, "carts", [], [], "--via kube2iam, kiam or metadataproxy"),
+        ("host-role", "carts", [], [], "--via kube2iam, kiam or metadataproxy"),
+        ("irsa", None, ["a=b"], [], "--via kube2iam or --via kiam"),
+        ("metadataproxy", None, ["a=b"], [], "--via kube2iam or --via kiam"),
+        ("kiam", None, ["a"], [], "--annotation 'a' is not NAME=VALUE"),
+        ("kiam", None, [], ["=b"], "--env '=b' is not NAME=VALUE"),
+    ],
+)
+def test_what_nobody_would_read_is_refused(
+    via: Via | None, role: str | None, annotations: list[str], variables: list[str], told: str
+) -> None:
+    """A flag without an effect would look as if it had one."""
+    with pytest.raises(click.UsageError) as refused:
+        pod_spec(via, role, annotations, variables)
+    assert told in refused.value.message

@@ -13,7 +13,6 @@ from botocore.exceptions import ClientError
 from plane_in_process import ACCOUNT, Keys, Plane
 from rolecall.core.exchange import Reply, Request
 from rolecall.daemons.local_aws.apiserver import namespaces, pods, wire
-from rolecall.daemons.local_aws.imds.pod_doors import PodDoors
 from rolecall.daemons.local_aws.imds.proxied import ProxiedPod
 from unit.daemons.local_aws.apiserver.laptop import CLUSTER, Laptop
 
@@ -35,7 +34,6 @@ class Node:
             other = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
             document = json.dumps({"Version": "2012-10-17", "Statement": [trust or other]})
             plane.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=document)
-        self.doors = PodDoors(plane.imds_node, restrictions=plane.config.namespace_restrictions)
 
     def annotate(self, **annotations: str) -> None:
         """Annotate the namespace ``team``."""
@@ -46,7 +44,7 @@ class Node:
         """Run a pod in ``team`` behind a proxy."""
         spec = wire.NewPod("team", "web", proxy, {KEY: role} if role else {}, environment)
         made = self.write(lambda tx: pods.register(tx, CLUSTER, spec, self.plane.clock.now()))
-        door = ProxiedPod(self.plane.imds_node, self.doors.dialects[proxy], made, spec, "127.80.0.1")
+        door = ProxiedPod(self.plane.imds_node, self.plane.doors.dialects[proxy], made, spec, "127.80.0.1")
         return Pod(self.plane, made, door)
 
     def write(self, work: Callable[[Any], Any]) -> Any:
