@@ -35,9 +35,7 @@ IGNORED = {
 IGNORED_BY_AGENT = {
     "--server-address-refresh": "names are resolved for every connection",
     "--gateway-timeout-creation": "a server that is away is no reason not to start",
-    "--iptables": "`rolecall agent initialize --intercept imds` intercepts, and fails closed",
-    "--iptables-remove": "`rolecall agent initialize --remove` takes it away",
-    "--host-interface": "see `rolecall agent initialize --help`",
+    "--iptables-remove": "the rules stay; `rolecall agent initialize --intercept imds --remove` takes them away",
     "--allow-ip-query": "whoever asks is known by the address that it asks from, and nothing else",
 }
 IGNORED_BY_SERVER = {
@@ -49,7 +47,8 @@ IGNORED_BY_SERVER = {
     "--grpc-max-connection-age-duration": _GRPC,
     "--grpc-max-connection-age-grace-duration": _GRPC,
 }
-_SWITCHES = {"--grpc-keepalive-permit-without-stream", "--iptables", "--iptables-remove", "--allow-ip-query"}
+_SWITCHES = {"--grpc-keepalive-permit-without-stream", "--iptables-remove", "--allow-ip-query"}
+_INTERCEPTED = "169.254.170.23"  # where the interception leads, and nothing else
 _OWN_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105 - a path
 _LEVELS = {"debug": "debug", "info": "info", "warn": "warn", "error": "error"}
 
@@ -133,6 +132,8 @@ def agent_parser() -> argparse.ArgumentParser:
         help="paths of the node's documents that pods read (^$)",
     )
     add("--token-file", metavar="FILE", default="", help="the agent's token (its service account's)")
+    _switch(made, "--iptables", "bring pods here by rules of the packet filter, as rolecall agent initialize does")
+    add("--host-interface", metavar="PATTERN", default="docker0", help="by which interface they arrive (docker0)")
     _add_view(made)
     _add_ignored(made, IGNORED | IGNORED_BY_AGENT)
     return made
@@ -198,7 +199,8 @@ def agent_words(argv: Sequence[str], environment: Mapping[str, str] | None = Non
     host = flags.host or env.get("HOST_IP") or ""
     if not host:
         raise Misconfigured("--host is not set", hint="set it, or HOST_IP by the downward API (status.hostIP)")
-    words = ["serve", "--dialect=kiam", f"--imds-port={flags.port}", f"--imds-bind-hosts={host}", "--imds-anywhere"]
+    at = [f"--imds-bind-hosts={_INTERCEPTED}"] if flags.iptables else [f"--imds-bind-hosts={host}", "--imds-anywhere"]
+    words = ["serve", "--dialect=kiam", f"--imds-port={flags.port}", *at]
     words += [f"--kiam-server=https://{flags.server_address}", f"--kiam-certificate={flags.cert}"]
     words += [f"--kiam-key={flags.key}", f"--kiam-ca={flags.ca}", f"--allow-route-regexp={flags.allow_route_regexp}"]
     token = flags.token_file or (_OWN_TOKEN if env.get("KUBERNETES_SERVICE_HOST") else "")
@@ -209,6 +211,15 @@ def agent_words(argv: Sequence[str], environment: Mapping[str, str] | None = Non
     if place:
         words.append(f"--metrics-address={place[0] or '0.0.0.0'}")  # noqa: S104 - as kiam's, it is asked for
     return words, [f"{flag}: {why}" for flag, why in _notes(flags, IGNORED | IGNORED_BY_AGENT)]
+
+
+def interception_words(argv: Sequence[str]) -> list[str]:
+    """Return the command line of ``rolecall agent initialize`` that ``--iptables`` stands for; empty without it."""
+    flags = agent_parser().parse_args(argv)
+    if not flags.iptables:
+        return []
+    words = ["initialize", "--intercept", "imds", "--dialect", "kiam", "-b", _INTERCEPTED]
+    return [*words, f"--host-interface={flags.host_interface}", f"--imds-port={flags.port}"]
 
 
 def read_health(argv: Sequence[str]) -> tuple[str, TlsFiles, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from rolecall import __version__
-from rolecall.daemons.agent.kiam.config import agent_words, command_line
+from rolecall.daemons.agent.kiam.config import agent_words, command_line, interception_words
 from rolecall.errors import Misconfigured, RolecallError
 
 _HELP = """\
@@ -58,4 +58,8 @@ def _agent(words: list[str]) -> int:
     ours, notes = agent_words(words)
     for note in notes:
         sys.stderr.write(f"kiam agent: ignored {note}\n")
+    if rules := interception_words(words):
+        from rolecall.daemons.agent.initialize import initialize_command
+
+        initialize_command(rules)
     return serve(ours)

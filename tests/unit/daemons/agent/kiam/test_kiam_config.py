@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from rolecall.daemons.agent.config import read_config
-from rolecall.daemons.agent.kiam.config import agent_parser, agent_words, read_server, server_parser
+from rolecall.daemons.agent.initialize import read_initialize_config
+from rolecall.daemons.agent.intercept import Interception, Interfaces
+from rolecall.daemons.agent.kiam.config import agent_parser, agent_words, interception_words, read_server, server_parser
 from rolecall.errors import Misconfigured
 
 REFERENCE = Path(__file__).resolve().parents[5] / "docs" / "reference" / "kiam.md"
@@ -71,7 +73,18 @@ def test_the_usual_lines_of_the_originals_chart() -> None:
     assert config.metadata.kiam_server.url == "https://kiam-server:443"
     assert (config.metadata.hosts, config.metadata.port, config.metrics_port) == (("10.1.2.3",), 8181, 9620)
     assert config.region is None, "the agent signs nothing"
-    assert [note.partition(":")[0] for note in notes] == ["--host-interface"]
+    assert notes == []
+
+
+def test_iptables_are_our_rules_to_our_own_address() -> None:
+    """A node whose image is exchanged stays intercepted, and the door is open to nobody else."""
+    words = ["--iptables", "--host-interface=!eth0", "--host=10.1.2.3", "--port=8181", *TLS]
+    config = read_config(agent_words(words, {})[0], {})
+    assert config.metadata is not None
+    assert (config.metadata.hosts, config.metadata.port) == (("169.254.170.23",), 8181)
+    found = read_initialize_config(interception_words(words)).interception
+    assert found == Interception(Interfaces(("eth0",), others=True), ("169.254.170.23",), 8181)
+    assert interception_words([*TLS, "--host=10.1.2.3"]) == []
 
 
 @pytest.mark.parametrize(
