@@ -14,7 +14,7 @@ from rolecall.daemons.webhook.config import ServerSettings, WebhookConfig
 from rolecall.daemons.webhook.gather import Associations, Gatherer
 from rolecall.daemons.webhook.reviewer import Reviewer
 from rolecall.daemons.webhook.sources.accounts import Accounts
-from rolecall.daemons.webhook.sources.associations import ServerAssociations
+from rolecall.daemons.webhook.sources.associations import AT_ONCE, ServerAssociations
 from rolecall.daemons.webhook.sources.config_map import ConfigMapRoles
 from rolecall.daemons.webhook.sources.identities import Identities
 from rolecall.daemons.webhook.sources.look_ups import LookUpRules
@@ -159,7 +159,10 @@ def _server(config: WebhookConfig, clock: Clock, log: Log, rules: LookUpRules) -
     settings = config.server
     assert settings is not None
     http = HttpClient(
-        threads=4, waiting=64, proxies=config.environment, tls=ClientTls(TlsFiles(ca=settings.ca_file), log=log)
+        threads=AT_ONCE + 1,
+        waiting=64,
+        proxies=config.environment,
+        tls=ClientTls(TlsFiles(ca=settings.ca_file), log=log),
     )
     found = ServerAssociations(
         settings.endpoint,

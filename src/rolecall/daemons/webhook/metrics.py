@@ -75,9 +75,8 @@ def _look_ups(gatherer: Gatherer) -> Samples:
     for source in gatherer.sources:
         asked: LookUps[str] | None = getattr(source, "look_ups", None)
         if asked is not None:
-            good = asked.calls - asked.failed - len(asked)
-            numbers = {"answered": good, "failed": asked.failed, "refused": asked.refused}
-            found += [({"source": source.name, "outcome": word}, float(max(0, n))) for word, n in numbers.items()]
+            numbers = {"answered": asked.answered, "failed": asked.failed, "refused": asked.refused}
+            found += [({"source": source.name, "outcome": word}, float(number)) for word, number in numbers.items()]
     return found
 
 

@@ -27,7 +27,7 @@ LONGEST = 64 << 20
 LONGEST_LINE = 8 << 20
 """Bytes of one event. etcd keeps objects of at most 1.5 MiB, which JSON makes longer."""
 _LONGEST_ERROR = 65_536
-_MOST_IDLE = 4
+_MOST_IDLE = 16
 _HINTS = {
     401: "its token or client certificate is not accepted: has it expired, is it of this cluster?",
     403: "grant it by a ClusterRole and a binding; docs/reference has the rules",

@@ -11,11 +11,13 @@ from sys import intern
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from rolecall.core.names import Namespace, ServiceAccountName
 from rolecall.daemons.webhook.sources.look_ups import LookUpRules, LookUps
 from rolecall.edges.clock import Clock
 from rolecall.edges.kube.client import METADATA, ApiError, Query
 from rolecall.edges.kube.watch import Watch, Watched
 from rolecall.edges.kube.wire import Decoder, HasMeta
+from rolecall.errors import BadName
 
 PATH = "/api/v1/serviceaccounts"
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -127,6 +129,10 @@ class Accounts:
                 del self._held[found.namespace]
 
     async def _read(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        try:
+            Namespace.parse(namespace), ServiceAccountName.parse(name)
+        except BadName:
+            return None  # no account can be called that; in a path it could mean anything
         try:
             body = await self._api.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}", accept=METADATA)
         except ApiError as error:

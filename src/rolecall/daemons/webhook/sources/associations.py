@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from rolecall.core.exchange import Request
 from rolecall.core.names import ClusterName
 from rolecall.daemons.webhook.sources import wire
 from rolecall.daemons.webhook.sources.look_ups import LookUpRules, LookUps
 from rolecall.edges.aws.authentication import Authentication
-from rolecall.edges.clock import Clock
+from rolecall.edges.clock import Clock, within
 from rolecall.edges.http_client import HttpClient, split_url
 from rolecall.edges.telemetry import Log
 from rolecall.errors import RolecallError, Upstream
+from rolecall.mechanisms.pod_identity.wire import decode_error
 
 EVERY = 2.0
 """Seconds between two lists."""
+LONGEST = 60.0
+"""Seconds of one list, all its pages."""
 LONGEST_PAGE = 4 << 20
 MOST = 100_000
 """Associations of one cluster; EKS has at most 5,000."""
+
+AT_ONCE = 4
+"""Questions for single associations at once: each has a thread for its time, and the list another."""
+_HINTS = {
+    403: "does it show what --server takes, and may it eks:ListPodIdentityAssociations?",
+    404: "is --cluster the cluster's name at --server?",
+}
 
 Key = tuple[str, str]
 
@@ -44,7 +55,7 @@ class ServerAssociations:
         self._http, self._authentication = http, authentication
         self._clock, self._log, self._dice = clock, log, dice
         self._held: dict[Key, str] = {}
-        self.look_ups = LookUps(self._one, clock=clock, rules=rules)
+        self.look_ups = LookUps(self._one, clock=clock, rules=replace(rules, most=AT_ONCE))
         self.listed = asyncio.Event()
         self.fault = ""
 
@@ -77,16 +88,21 @@ class ServerAssociations:
     async def look(self) -> None:
         """List once; what cannot be asked is said once, and changes nothing."""
         try:
-            self._held = dict(await self._pages(None))
+            self._held = dict(await within(self._clock, LONGEST, self._pages(None)))
+        except TimeoutError:
+            self._fail(f"{self._origin} has not listed its associations within {LONGEST:g} s")
         except RolecallError as fault:
-            if not self.fault:
-                self._log.warning("associations.not_listed", why=fault.message, hint=fault.hint)
-            self.fault = fault.message
-            return
-        if self.fault:
-            self._log.info("associations.listed_again", number=len(self))
-        self.fault = ""
-        self.listed.set()
+            self._fail(fault.message, fault.hint)
+        else:
+            if self.fault:
+                self._log.info("associations.listed_again", number=len(self))
+            self.fault = ""
+            self.listed.set()
+
+    def _fail(self, why: str, hint: str = "") -> None:
+        if not self.fault:
+            self._log.warning("associations.not_listed", why=why, hint=hint)
+        self.fault = why
 
     async def _one(self, namespace: str, name: str) -> str | None:
         found = dict(await self._pages((namespace, name)))
@@ -94,14 +110,15 @@ class ServerAssociations:
 
     async def _pages(self, narrowed: Key | None) -> list[tuple[Key, str]]:
         found: list[tuple[Key, str]] = []
-        after = ""
+        asked = {after := ""}
         while True:
             page, after = wire.decode_associations(await self._get(narrowed, after))
             found += page
             if not after:
                 return found
-            if len(found) > MOST or not page:
+            if len(found) > MOST or len(asked) > MOST or after in asked:  # a page may be empty, and lead on
                 raise Upstream(f"{self._origin} has more than {MOST} associations, or lists for ever")
+            asked.add(after)
 
     async def _get(self, narrowed: Key | None, after: str) -> bytes:
         target = f"{self._path}?{wire.associations_query(narrowed, after)}"
@@ -114,6 +131,10 @@ class ServerAssociations:
             timeout=3.0,
             longest_body=LONGEST_PAGE,
         )
-        if answer.status != 200:
-            raise Upstream(f"{self._origin} answered the question for associations with status {answer.status}")
-        return answer.body
+        if answer.status == 200:
+            return answer.body
+        error = decode_error(answer.status, answer.headers, answer.body)
+        raise Upstream(
+            f"{self._origin} lists no associations: {error.code} ({answer.status}): {error.message}",
+            hint=_HINTS.get(answer.status, ""),
+        )

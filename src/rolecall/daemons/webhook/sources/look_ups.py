@@ -2,7 +2,9 @@
 
 A watch tells of a change a moment after it was made. Whoever finds nothing therefore asks, and must be given what
 holds at that moment or later: a call that began before the question may have read what was there before. So at most
-one call for a name is under way, and at most one waits behind it, which everybody shares who came meanwhile.
+one call for a name is under way, and at most one waits behind it, which everybody shares who comes before it begins.
+
+Where many names are asked for at once they take turns, for refusing one could cost a pod its role.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ Name = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class LookUpRules:
-    """`most` calls at once, `a_second` on average and as many more as a quiet time has saved up to `burst`; a call
-    has `seconds`."""
+    """`most` calls are under way at once, `a_second` begin on average and as many more as a quiet time has saved up to
+    `burst`; `waiting` names may wait for their turn. Waiting for it and the call have `seconds` together."""
 
-    most: int = 64
+    most: int = 16
+    waiting: int = 1000
     a_second: float = 100.0
     burst: float = 500.0
     seconds: float = 2.0
@@ -36,23 +39,20 @@ class TooMany(Upstream):
     """There is no room for one more question now."""
 
 
-@dataclass(slots=True)
-class _Asked(Generic[Value]):
-    running: asyncio.Task[Value]
-    following: asyncio.Task[Value] | None = None
-
-
 class LookUps(Generic[Value]):
-    """Calls `ask` for names. `calls`, `failed` and `refused` count."""
+    """Calls `ask` for names. `calls` counts all that began, `answered` and `failed` how they ended, `refused` the names
+    whose turn did not come."""
 
     def __init__(self, ask: Callable[[str, str], Awaitable[Value]], *, clock: Clock, rules: LookUpRules) -> None:
         self._ask, self._clock, self._rules = ask, clock, rules
         self._bucket = TokenBucket(rate=rules.a_second, burst=rules.burst, clock=clock)
-        self._asked: dict[Name, _Asked[Value]] = {}
-        self.calls = self.failed = self.refused = 0
+        self._turns = asyncio.Semaphore(rules.most)
+        self._waiting: dict[Name, asyncio.Task[Value]] = {}
+        self._begun: dict[Name, asyncio.Task[Value]] = {}
+        self.calls = self.answered = self.failed = self.refused = 0
 
     def __len__(self) -> int:
-        return len(self._asked)
+        return len(self._waiting) + len(self._begun)
 
     async def __call__(self, namespace: str, name: str) -> Value:
         """Return the answer of a call that begins now or later. Raises `TooMany`, `Upstream`."""
@@ -60,43 +60,54 @@ class LookUps(Generic[Value]):
 
     async def close(self) -> None:
         """End what is under way."""
-        tasks = [task for one in self._asked.values() for task in (one.running, one.following) if task is not None]
+        tasks = [*self._waiting.values(), *self._begun.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _task(self, key: Name) -> asyncio.Task[Value]:
-        found = self._asked.get(key)
-        if found is not None and found.following is not None:
-            return found.following
-        if (found is None and len(self._asked) >= self._rules.most) or not self._bucket.take():
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            return waiting
+        if len(self._waiting) >= self._rules.waiting:
             self.refused += 1
-            raise TooMany("too many service accounts are asked for at once", hint="it passes; see look_ups_refused")
-        task = asyncio.create_task(self._call(key, None if found is None else found.running), name="webhook.look-up")
+            raise _too_many()
+        task = asyncio.create_task(self._call(key, self._begun.get(key)), name="webhook.look-up")
         task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # nobody may be there to read it
-        if found is None:
-            self._asked[key] = _Asked(task)
-        else:
-            found.following = task
+        self._waiting[key] = task
         return task
 
     async def _call(self, key: Name, former: asyncio.Task[Value] | None) -> Value:
-        if former is not None:
-            await asyncio.wait({former})
-        self.calls += 1
+        this = asyncio.current_task()
         try:
-            return await within(self._clock, self._rules.seconds, self._ask(*key))
+            if former is not None:
+                await asyncio.wait({former})
+            found = await within(self._clock, self._rules.seconds, self._in_turn(key))
         except TimeoutError:
+            if self._begun.get(key) is not this:
+                self.refused += 1
+                raise _too_many() from None
             self.failed += 1
             raise Upstream(f"no answer about {'/'.join(key)} within {self._rules.seconds:g} s") from None
         except BaseException:
             self.failed += 1
             raise
         finally:
-            self._next(key)
+            for tasks in (self._waiting, self._begun):
+                if tasks.get(key) is this:
+                    del tasks[key]
+        self.answered += 1
+        return found
 
-    def _next(self, key: Name) -> None:
-        """The one that waits is the one that runs now, and another may wait behind it."""
-        found = self._asked.pop(key)
-        if found.following is not None:
-            self._asked[key] = _Asked(found.following)
+    async def _in_turn(self, key: Name) -> Value:
+        """Call once it is this name's turn. Nobody joins from then on: what it reads may be older than the question."""
+        async with self._turns:
+            while not self._bucket.take():
+                await self._clock.sleep(self._bucket.wait())
+            self._begun[key] = self._waiting.pop(key)
+            self.calls += 1
+            return await self._ask(*key)
+
+
+def _too_many() -> TooMany:
+    return TooMany("too many service accounts are asked for at once", hint="it passes; see look_ups_total at /metrics")

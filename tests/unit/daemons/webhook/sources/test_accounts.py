@@ -57,6 +57,19 @@ def test_one_is_asked_for_as_the_watch_lists_them() -> None:
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize("name", ["", "..", "a/token", "../../secrets/a", "a%2Fb", "a?b", "A"])
+def test_what_is_no_name_is_not_put_into_a_path(name: str) -> None:
+    """Whoever reaches the port may say anything: the webhook's rights are not for him to point at."""
+
+    async def scene() -> None:
+        store = accounts({ROLE: "arn"})
+        assert await store.look_up("carts", name) is None
+        assert await store.look_up(name, "carts") is None
+        assert store._api.asked == [""]
+
+    asyncio.run(scene())
+
+
 def test_a_refusal_is_not_taken_for_absence() -> None:
     async def scene() -> None:
         store = accounts({})

@@ -88,7 +88,7 @@ def test_an_error_is_everybodys_and_is_not_remembered() -> None:
         asked = [asyncio.create_task(ask(*SA)) for _ in range(3)]
         await clock.advance(3)
         assert [type(found) for found in await asyncio.gather(*asked, return_exceptions=True)] == [Upstream] * 3
-        assert ask.failed == 2
+        assert (ask.calls, ask.failed) == (1, 1)
         api.value = "new"
         again = asyncio.create_task(ask(*SA))
         await clock.advance(1)
@@ -102,33 +102,95 @@ def test_one_that_hangs_ends() -> None:
         clock = FakeClock()
         api = Api(clock)
         api.hangs = True
-        ask = LookUps(api, clock=clock, rules=LookUpRules(seconds=2))
+        ask = LookUps(api, clock=clock, rules=LookUpRules(most=1, seconds=2))
         asked = asyncio.create_task(ask(*SA))
         await clock.advance(2)
         with pytest.raises(Upstream, match="within 2 s"):
             await asked
         assert (len(ask), ask.failed) == (0, 1)
+        api.hangs = False
+        again = asyncio.create_task(ask(*SA))
+        await clock.advance(1)
+        assert await again == "old", "its place is free again"
 
     asyncio.run(scene())
 
 
-def test_names_at_once_and_calls_a_second_are_bounded() -> None:
+def test_names_take_turns_and_none_is_lost() -> None:
+    """Three hundred names in one moment, and four calls at once: everybody is answered."""
+
     async def scene() -> None:
         clock = FakeClock()
-        ask = LookUps(Api(clock), clock=clock, rules=LookUpRules(most=3, a_second=1, burst=5, seconds=5))
-        tasks = [asyncio.create_task(ask("carts", str(number))) for number in range(3)]
+        api = Api(clock)
+        ask = LookUps(api, clock=clock, rules=LookUpRules(most=4, seconds=80))
+        tasks = [asyncio.create_task(ask("carts", str(number))) for number in range(300)]
+        await clock.advance(0)
+        assert (api.calls, len(ask)) == (4, 300)
+        await clock.advance(1)
+        assert api.calls == 8
+        await clock.advance(74)
+        assert [await task for task in tasks] == ["old"] * 300
+        assert (ask.calls, ask.answered, ask.failed, ask.refused, len(ask)) == (300, 300, 0, 0, 0)
+
+    asyncio.run(scene())
+
+
+def test_who_waits_is_joined_until_its_turn_comes() -> None:
+    """Its call has not begun, so that it will read what is there now."""
+
+    async def scene() -> None:
+        clock = FakeClock()
+        api = Api(clock)
+        ask = LookUps(api, clock=clock, rules=LookUpRules(most=1, seconds=5))
+        other, first = asyncio.create_task(ask("carts", "other")), asyncio.create_task(ask(*SA))
+        await clock.advance(0.9)
+        api.value = "new"
+        second = asyncio.create_task(ask(*SA))
+        await clock.advance(2)
+        assert (await other, await first, await second) == ("old", "new", "new")
+        assert api.calls == 2
+
+    asyncio.run(scene())
+
+
+def test_calls_a_second_are_bounded() -> None:
+    async def scene() -> None:
+        clock = FakeClock()
+        api = Api(clock)
+        ask = LookUps(api, clock=clock, rules=LookUpRules(most=50, a_second=2, burst=5, seconds=20))
+        tasks = [asyncio.create_task(ask("carts", str(number))) for number in range(20)]
+        counted = []
+        for _ in range(4):
+            await clock.advance(0)
+            counted.append(api.calls)
+            await clock.advance(1)
+        assert counted == [5, 7, 9, 11]
+        await clock.advance(20)
+        assert len([await task for task in tasks]) == 20
+
+    asyncio.run(scene())
+
+
+def test_there_is_an_end_to_waiting() -> None:
+    """So many names may wait, and each so long; what was refused is no failure of whoever is asked."""
+
+    async def scene() -> None:
+        clock = FakeClock()
+        ask = LookUps(Api(clock), clock=clock, rules=LookUpRules(waiting=2, a_second=0.1, burst=1, seconds=2))
+        first = asyncio.create_task(ask("carts", "0"))
+        await clock.advance(1)
+        assert await first == "old"
+        waiting = [asyncio.create_task(ask("carts", str(number))) for number in (1, 2)]
         await clock.advance(0)
         with pytest.raises(TooMany):
-            await ask("carts", "one more")
+            await ask("carts", "3")
+        await clock.advance(2)
+        assert [type(found) for found in await asyncio.gather(*waiting, return_exceptions=True)] == [TooMany] * 2
+        assert (ask.calls, ask.failed, ask.refused, len(ask)) == (1, 0, 3, 0)
+        await clock.advance(10)
+        again = asyncio.create_task(ask("carts", "1"))
         await clock.advance(1)
-        await asyncio.gather(*tasks)
-        later = [asyncio.create_task(ask("carts", str(number))) for number in range(3)]
-        await clock.advance(0)
-        with pytest.raises(TooMany):  # five at once, and one came back in the second that has passed
-            await ask("carts", "0")
-        await clock.advance(1)
-        await asyncio.gather(*later)
-        assert ask.refused == 2
+        assert await again == "old"
         await ask.close()
 
     asyncio.run(scene())
