@@ -141,9 +141,10 @@ class Gatherer:
             try:
                 found = await source.look_up(namespace, name)
             except Upstream:
-                if not source.live:
+                found = source.find(namespace, name)  # meanwhile it may have been listed
+                if found is None and not source.live:
                     raise
-                self.unconfirmed += 1
+                self.unconfirmed += found is None
             if found is not None:
                 return found
         return found

@@ -102,3 +102,17 @@ def test_where_nobody_answers_and_the_watch_is_cut_there_is_no_answer(what: str)
 
 def test_an_account_that_was_never_seen_needs_an_answer() -> None:
     assert gather(Accounts(None, Upstream("away"))) == "away"
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_what_was_listed_while_nobody_answered_counts(live: bool) -> None:
+    """A question takes its time to fail, and lists go on meanwhile."""
+
+    class Listed(Associations):
+        async def look_up(self, namespace: str, name: str) -> Mapping[str, str] | None:
+            self.told, self.live = "a-1", live
+            raise Upstream("away")
+
+    gatherer = Gatherer(Accounts({}, {}), ROLE, [Listed(None, None)])
+    assert asyncio.run(gatherer.ask("carts", "carts")) == Facts({}, "a-1")
+    assert gatherer.unconfirmed == 0

@@ -26,13 +26,14 @@ Name = tuple[str, str]
 @dataclass(frozen=True, slots=True)
 class LookUpRules:
     """`most` calls are under way at once, `a_second` begin on average and as many more as a quiet time has saved up to
-    `burst`; `waiting` names may wait for their turn. Waiting for it and the call have `seconds` together."""
+    `burst`; each has `seconds`. `waiting` names may wait for their turn, each for `patience` seconds."""
 
     most: int = 16
-    waiting: int = 1000
     a_second: float = 100.0
     burst: float = 500.0
     seconds: float = 2.0
+    waiting: int = 1000
+    patience: float = 5.0
 
 
 class TooMany(Upstream):
@@ -82,31 +83,47 @@ class LookUps(Generic[Value]):
         try:
             if former is not None:
                 await asyncio.wait({former})
-            found = await within(self._clock, self._rules.seconds, self._in_turn(key))
+            await self._turn()
+            try:
+                # From here on nobody joins: what is read may be older than the question.
+                self._begun[key] = self._waiting.pop(key)
+                return await self._asked(key)
+            finally:
+                self._turns.release()
+        finally:
+            for tasks in (self._waiting, self._begun):
+                if tasks.get(key) is this:
+                    del tasks[key]
+
+    async def _turn(self) -> None:
+        """Wait for a turn, which the caller gives back; raises `TooMany` where it does not come in time."""
+        try:
+            await within(self._clock, self._rules.patience, self._take())
         except TimeoutError:
-            if self._begun.get(key) is not this:
-                self.refused += 1
-                raise _too_many() from None
+            self.refused += 1
+            raise _too_many() from None
+
+    async def _take(self) -> None:
+        await self._turns.acquire()
+        try:
+            while not self._bucket.take():
+                await self._clock.sleep(self._bucket.wait())
+        except BaseException:
+            self._turns.release()
+            raise
+
+    async def _asked(self, key: Name) -> Value:
+        self.calls += 1
+        try:
+            found = await within(self._clock, self._rules.seconds, self._ask(*key))
+        except TimeoutError:
             self.failed += 1
             raise Upstream(f"no answer about {'/'.join(key)} within {self._rules.seconds:g} s") from None
         except BaseException:
             self.failed += 1
             raise
-        finally:
-            for tasks in (self._waiting, self._begun):
-                if tasks.get(key) is this:
-                    del tasks[key]
         self.answered += 1
         return found
-
-    async def _in_turn(self, key: Name) -> Value:
-        """Call once it is this name's turn. Nobody joins from then on: what it reads may be older than the question."""
-        async with self._turns:
-            while not self._bucket.take():
-                await self._clock.sleep(self._bucket.wait())
-            self._begun[key] = self._waiting.pop(key)
-            self.calls += 1
-            return await self._ask(*key)
 
 
 def _too_many() -> TooMany:

@@ -122,7 +122,7 @@ def test_names_take_turns_and_none_is_lost() -> None:
     async def scene() -> None:
         clock = FakeClock()
         api = Api(clock)
-        ask = LookUps(api, clock=clock, rules=LookUpRules(most=4, seconds=80))
+        ask = LookUps(api, clock=clock, rules=LookUpRules(most=4, patience=80))
         tasks = [asyncio.create_task(ask("carts", str(number))) for number in range(300)]
         await clock.advance(0)
         assert (api.calls, len(ask)) == (4, 300)
@@ -157,7 +157,7 @@ def test_calls_a_second_are_bounded() -> None:
     async def scene() -> None:
         clock = FakeClock()
         api = Api(clock)
-        ask = LookUps(api, clock=clock, rules=LookUpRules(most=50, a_second=2, burst=5, seconds=20))
+        ask = LookUps(api, clock=clock, rules=LookUpRules(most=50, a_second=2, burst=5, patience=20))
         tasks = [asyncio.create_task(ask("carts", str(number))) for number in range(20)]
         counted = []
         for _ in range(4):
@@ -176,7 +176,7 @@ def test_there_is_an_end_to_waiting() -> None:
 
     async def scene() -> None:
         clock = FakeClock()
-        ask = LookUps(Api(clock), clock=clock, rules=LookUpRules(waiting=2, a_second=0.1, burst=1, seconds=2))
+        ask = LookUps(Api(clock), clock=clock, rules=LookUpRules(most=1, waiting=2, a_second=0.1, burst=1, patience=2))
         first = asyncio.create_task(ask("carts", "0"))
         await clock.advance(1)
         assert await first == "old"
