@@ -19,7 +19,7 @@ from rolecall.edges.sockets import is_loopback
 from rolecall.errors import BadName, Misconfigured
 
 CERTIFICATE, KEY = Path("/etc/webhook/certs/tls.crt"), Path("/etc/webhook/certs/tls.key")
-LOOKUP = 1.0
+LOOKUP = 3.0
 """Seconds that an unknown service account is asked for, where nothing else is said."""
 # Go's names of what TLS 1.2 may use, and OpenSSL's. Go's others are insecure; those of TLS 1.3 cannot be chosen.
 SUITES: Mapping[str, str] = {

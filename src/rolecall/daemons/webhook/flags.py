@@ -136,7 +136,7 @@ def _add_sources(made: argparse.ArgumentParser) -> None:
         "--service-account-lookup-grace-period",
         metavar="DURATION",
         default="",
-        help="how long a service account is asked for (1s)",
+        help="how long a service account is asked for (3s)",
     )
 
 

@@ -86,8 +86,8 @@ def test_the_usual_line_of_the_original_works() -> None:
 
 
 def test_no_grace_period_is_ours() -> None:
-    assert read_config(["serve"], {}).lookup == 1.0
-    assert read_config(["serve", "--service-account-lookup-grace-period=0"], {}).lookup == 1.0
+    assert read_config(["serve"], {}).lookup == 3.0
+    assert read_config(["serve", "--service-account-lookup-grace-period=0"], {}).lookup == 3.0
     assert read_config(["serve", "--service-account-lookup-grace-period=100ms"], {}).lookup == 0.1
 
 
