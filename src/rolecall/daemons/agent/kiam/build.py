@@ -32,7 +32,6 @@ from rolecall.edges.server_tls import ServerTls
 from rolecall.edges.telemetry import Log
 from rolecall.edges.watched_file import WatchedFile
 from rolecall.errors import BadName, Misconfigured
-from rolecall.mechanisms.metadata_proxy.kiam import KiamDialect
 from rolecall.mechanisms.metadata_proxy.remote import wire
 from rolecall.mechanisms.metadata_proxy.roles import base_of_profile
 from rolecall.mechanisms.metadata_proxy.settings import Kiam
@@ -86,7 +85,7 @@ def build(config: KiamServerConfig, rules: Kiam, clock: Clock, log: Log) -> Kiam
     pods = PodsByIp(clock, granted.forget, needs_namespace=True)
     watching = Watching(client, pods, settings.keys(), node=None, cluster=None, clock=clock, log=log)
     node_of = _node_of(config, Agents(client, config.agents, config.audiences, _node_of_pod(pods), clock))
-    server = Server(KiamDialect(rules), pods, granted, node_of, log=log, denied=events, missing=watching.missing)
+    server = Server(rules, pods, granted, node_of, log=log, denied=events, missing=watching.missing)
     tls = ServerTls(client_ca=_read(config.ca))
     return KiamServer(server, pods, granted, watching, events, tally, calls, own, https, tls)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from rolecall.core.caller import AtPodIp
@@ -16,6 +17,7 @@ from rolecall.mechanisms.metadata_proxy.decide import Facts
 from rolecall.mechanisms.metadata_proxy.identify import address_of
 from rolecall.mechanisms.metadata_proxy.remote import wire
 from rolecall.mechanisms.metadata_proxy.remote.wire import Question
+from rolecall.mechanisms.metadata_proxy.settings import Kiam
 
 _LONGEST_TOKEN = 20_000
 _CONNECT = 1.0
@@ -26,13 +28,16 @@ _CREDENTIALS = 8.0
 class KiamServer:
     """Asks one server; `url` is https, and the client shows a certificate of the agents' authority.
 
-    `token_file` holds the agent's own service-account token, by which the server knows the node.
+    `token_file` holds the agent's own service-account token, by which the server knows the node. `learned`, which may
+    be set, is told the rules by which the server decides: it decides again, so they serve for the agent's words only.
     """
 
     def __init__(self, url: str, http: HttpClient, cluster: ClusterName, token_file: Path | None) -> None:
         self._origin, base = split_url(url)
         self._base = f"{self._origin}{base.rstrip('/')}"
         self._http, self._cluster, self._token_file = http, cluster, token_file
+        self.rules: Kiam | None = None
+        self.learned: Callable[[Kiam], object] = lambda rules: None
 
     def known(self, peer: str) -> Facts | Refusal | None:
         """Return None: the server is asked each time, for only it knows who has an address now."""
@@ -42,7 +47,11 @@ class KiamServer:
         """Return who has the address; the server waits for a pod that it does not know yet. Raises `Upstream`."""
         address = address_of(peer)
         body = await self._ask(wire.CALLER, Question(address), HOLD + _CONNECT)
-        return wire.decode_caller(body, address, self._cluster)
+        found, rules = wire.decode_caller(body, address, self._cluster)
+        if rules != self.rules:
+            self.rules = rules
+            self.learned(rules)
+        return found
 
     async def credentials(self, ask: Ask) -> Issued:
         """Return the credentials of what was granted. Raises `Refused` where the server decides otherwise."""

@@ -16,9 +16,10 @@ from rolecall.edges.telemetry import Log
 from rolecall.errors import BadInput, RolecallError, ServiceError
 from rolecall.mechanisms.imds.door import Asked
 from rolecall.mechanisms.metadata_proxy.decide import Facts
-from rolecall.mechanisms.metadata_proxy.dialect import Dialect
+from rolecall.mechanisms.metadata_proxy.kiam import KiamDialect
 from rolecall.mechanisms.metadata_proxy.remote import wire
 from rolecall.mechanisms.metadata_proxy.remote.wire import Question
+from rolecall.mechanisms.metadata_proxy.settings import Kiam
 
 _JSON = (("content-type", "application/json"), ("cache-control", "no-store"))
 _TEXT = (("content-type", "text/plain; charset=utf-8"),)
@@ -39,10 +40,11 @@ class Server:
     """Answers agents. `answers` counts by what was asked and how it ended."""
 
     def __init__(
-        self, dialect: Dialect, whose: Whose, granted: Granted, node_of: NodeOf, *, log: Log, denied: Denied,
+        self, rules: Kiam, whose: Whose, granted: Granted, node_of: NodeOf, *, log: Log, denied: Denied,
         missing: Callable[[], str],
     ) -> None:  # fmt: skip
-        self._dialect, self._whose, self._granted = dialect, whose, granted
+        self._rules, self._dialect = rules, KiamDialect(rules)
+        self._whose, self._granted = whose, granted
         self._node_of, self._log, self._denied, self._missing = node_of, log, denied, missing
         self.answers: dict[str, int] = {}
 
@@ -64,7 +66,7 @@ class Server:
             question = wire.decode_question(request.body)
             found = await self._of_node(question.ip, node)
             if request.path == wire.CALLER:
-                body, ended = wire.encode_caller(found), _ended(found)
+                body, ended = wire.encode_caller(found, self._rules), _ended(found)
             else:
                 outcome = await self._credentials(question, found)
                 body, ended = wire.encode_credentials(outcome), _ended(outcome)

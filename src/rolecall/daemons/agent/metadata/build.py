@@ -151,6 +151,8 @@ def metadata_door(config: AgentConfig, proof: Proof, clock: Clock, log: Log) -> 
     door = MetadataDoor(
         settings, corridor, granted, tally, calls, documents, pods, watching, docker, own, https, server
     )
+    if server is not None:
+        server.learned = lambda rules: corridor.speak(settings.kiam_manners(rules))
     door.warn(log)
     return door
 

@@ -52,6 +52,10 @@ class MetadataCorridor:
         self._documents, self._terms = documents, terms
         self._clock, self.tally = clock, tally
 
+    def speak(self, dialect: Dialect) -> None:
+        """Answer in this dialect from now on."""
+        self.dialect = dialect
+
     def __call__(self, request: Request) -> Reply | Awaitable[Reply]:
         """Return the reply at once where nobody has to be asked or waited for, else a wait for it."""
         found = None if self.whose is None else self.whose.known(request.peer)

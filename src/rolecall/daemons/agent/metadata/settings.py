@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -75,6 +75,10 @@ class MetadataSettings:
     def asks_namespaces(self) -> bool:
         """Whether a decision cannot be made without the namespace's annotations."""
         return self.dialect == "kiam" or (self.dialect == "kube2iam" and self.kube2iam.restrictions)
+
+    def kiam_manners(self, rules: Kiam) -> Dialect:
+        """Return kiam's dialect by these rules of a server; which documents pods may read is the agent's own word."""
+        return KiamDialect(replace(rules, allow_route=self.kiam.allow_route))
 
     def manners(self) -> Dialect:
         """Return the dialect; raises `BadInput` for an expression in its rules that cannot be read."""

@@ -6,7 +6,7 @@ pods of that agent's node, and decides by itself whatever the agent has decided 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,6 +19,7 @@ from rolecall.core.secrets import Secret
 from rolecall.core.source import Issued, Subject
 from rolecall.errors import BadInput, BadName, RolecallError, Upstream, UpstreamAnswered
 from rolecall.mechanisms.metadata_proxy.decide import Facts
+from rolecall.mechanisms.metadata_proxy.settings import Kiam
 
 CALLER, CREDENTIALS, HEALTH = "/v1/kiam/caller", "/v1/kiam/credentials", "/v1/kiam/health"
 LONGEST_QUESTION, LONGEST_ANSWER = 8192, 65_536
@@ -46,7 +47,16 @@ class _Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
     because: tuple[str, ...] = ()
 
 
+class _Rules(msgspec.Struct, frozen=True, rename="camel"):
+    base: str
+    session: str
+    rule: Literal["strict", "loose"]
+    external_ids: bool
+    duration: int
+
+
 class _Caller(msgspec.Struct, frozen=True, omit_defaults=True):
+    rules: _Rules | None = None
     pod: _Pod | None = None
     annotations: dict[str, str] = {}
     namespace: dict[str, str] | None = None
@@ -92,22 +102,29 @@ def encode_question(question: Question) -> bytes:
     return msgspec.json.encode(question)
 
 
-def encode_caller(found: Facts | Refusal) -> bytes:
-    """Return the answer to who has an address."""
+def encode_caller(found: Facts | Refusal, rules: Kiam) -> bytes:
+    """Return the answer to who has an address, with the rules by which the server will decide about that pod."""
+    shown_rules = _Rules(rules.base, rules.session, rules.rule, rules.external_ids, rules.duration)
     if isinstance(found, Refusal):
-        return msgspec.json.encode(_Caller(refusal=_refusal(found)))
+        return msgspec.json.encode(_Caller(shown_rules, refusal=_refusal(found)))
     assert isinstance(found.caller, AtPodIp), "the server knows pods"
     pod = found.caller.pod
     shown = _Pod(str(pod.namespace), pod.name, pod.uid, str(pod.service_account), pod.node)
     namespace = None if found.namespace is None else dict(found.namespace)
-    return msgspec.json.encode(_Caller(shown, dict(found.annotations), namespace))
+    return msgspec.json.encode(_Caller(shown_rules, shown, dict(found.annotations), namespace))
 
 
-def decode_caller(body: bytes, ip: str, cluster: ClusterName) -> Facts | Refusal:
-    """Return who has the address that was asked about; raises `Upstream`."""
+def decode_caller(body: bytes, ip: str, cluster: ClusterName) -> tuple[Facts | Refusal, Kiam]:
+    """Return who has the address that was asked about, and the server's rules; raises `Upstream`."""
     found = _decoded(body, _Caller)
-    if found.refusal is not None:
-        return _as_refusal(found.refusal)
+    if found.rules is None:
+        raise Upstream("kiam's server named no rules")
+    said = found.rules
+    rules = Kiam(said.base, said.session, said.rule, said.external_ids, said.duration)
+    return (_as_refusal(found.refusal) if found.refusal is not None else _as_facts(found, ip, cluster)), rules
+
+
+def _as_facts(found: _Caller, ip: str, cluster: ClusterName) -> Facts:
     pod = found.pod
     try:
         if pod is None or not pod.uid:

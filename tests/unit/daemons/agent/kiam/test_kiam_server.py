@@ -24,7 +24,6 @@ from rolecall.edges.kube.wire import pod_of
 from rolecall.edges.telemetry import Log
 from rolecall.errors import BadInput, ServiceError, Upstream, UpstreamAnswered
 from rolecall.mechanisms.metadata_proxy.decide import Facts
-from rolecall.mechanisms.metadata_proxy.kiam import KiamDialect
 from rolecall.mechanisms.metadata_proxy.remote import wire
 from rolecall.mechanisms.metadata_proxy.remote.wire import Question
 from rolecall.mechanisms.metadata_proxy.settings import Kiam
@@ -46,7 +45,7 @@ class World:
         self.keep = keeping_pods(MetadataSettings(dialect="kiam", kiam=RULES).keys(), None)
         self.told: list[tuple[str, str, str]] = []
         self.server = Server(
-            KiamDialect(RULES), self.pods, self.granted, self.node_of, log=Log(), denied=self.denied, missing=lambda: ""
+            RULES, self.pods, self.granted, self.node_of, log=Log(), denied=self.denied, missing=lambda: ""
         )
         self.namespace(".*")
 
@@ -83,7 +82,9 @@ class World:
     async def caller(self, ip: str, agent: str = "node-a") -> Facts | Refusal:
         status, body = await self.ask(wire.CALLER, Question(ip), agent)
         assert status == 200
-        return wire.decode_caller(body, ip, HERE)
+        found, rules = wire.decode_caller(body, ip, HERE)
+        assert rules == RULES
+        return found
 
 
 async def _wait(reply: Any) -> Any:
@@ -192,7 +193,7 @@ def test_any_answer_is_read_or_refused(body: bytes) -> None:
             found = read()
         except Upstream:
             continue
-        assert isinstance(found, Facts | Refusal | Issued)
+        assert isinstance(found, tuple | Refusal | Issued)
     with suppress(Upstream):
         wire.decode_token_review(body)
 
