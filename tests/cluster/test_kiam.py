@@ -228,6 +228,8 @@ def test_the_namespace_has_the_last_word_and_the_pod_is_told(street: Street) -> 
     wait_until(lambda: street.ask("kiam-a", CARTS, f"{ROLES}carts")[0] == 500, "the namespace's word")
     status, text = street.ask("kiam-a", CARTS, f"{ROLES}carts")
     assert (status, text) == (500, "error fetching credentials: forbidden by policy\n")
+    why = "failed assuming role \"carts\": namespace policy expression 'nothing-of-this' forbids role 'carts'"
+    wait_until(lambda: ("KiamRoleForbidden", why) in events(street, "carts"), "the Event")
     street.annotate(".*")
     wait_until(lambda: street.ask("kiam-a", CARTS, f"{ROLES}carts")[0] == 200, "the namespace's other word")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from rolecall.core.caller import AtPodIp
@@ -12,7 +14,7 @@ from rolecall.core.source import Ask, Issued, Subject
 from rolecall.daemons.agent.metadata.whose import HOLD
 from rolecall.edges.http_client import HttpClient, split_url
 from rolecall.edges.token_file import read_token
-from rolecall.errors import Refused, Upstream
+from rolecall.errors import Refused, RolecallError, Upstream
 from rolecall.mechanisms.metadata_proxy.decide import Facts
 from rolecall.mechanisms.metadata_proxy.identify import address_of
 from rolecall.mechanisms.metadata_proxy.remote import wire
@@ -21,6 +23,7 @@ from rolecall.mechanisms.metadata_proxy.settings import Kiam
 
 _LONGEST_TOKEN = 20_000
 _CONNECT = 1.0
+_MOST_REPORTS = 16
 _CREDENTIALS = 8.0
 """Seconds for credentials: the server's own calls to STS have six."""
 
@@ -37,6 +40,7 @@ class KiamServer:
         self._base = f"{self._origin}{base.rstrip('/')}"
         self._http, self._cluster, self._token_file = http, cluster, token_file
         self.rules: Kiam | None = None
+        self._reports: set[asyncio.Task[None]] = set()
         self.learned: Callable[[Kiam], object] = lambda rules: None
 
     def known(self, peer: str) -> Facts | Refusal | None:
@@ -65,6 +69,18 @@ class KiamServer:
         if isinstance(found, Refusal):
             raise Refused(found)
         return found
+
+    def report(self, found: Facts, role: str) -> None:
+        """Have the server refuse it as well, in the background: it writes the Event that the pod's owner reads."""
+        if isinstance(found.caller, AtPodIp) and len(self._reports) < _MOST_REPORTS:
+            question = Question(found.caller.address, found.caller.pod.uid, role)
+            task = asyncio.create_task(self._report(question), name="kiam.report")
+            self._reports.add(task)
+            task.add_done_callback(self._reports.discard)
+
+    async def _report(self, question: Question) -> None:
+        with suppress(RolecallError):  # that the server is away was said to whoever asked
+            await self._ask(wire.CREDENTIALS, question, _CREDENTIALS)
 
     async def health(self) -> str:
         """Return ``ok``, or what the server says is wrong. Raises `Upstream`."""

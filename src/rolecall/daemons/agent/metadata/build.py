@@ -152,6 +152,7 @@ def metadata_door(config: AgentConfig, proof: Proof, clock: Clock, log: Log) -> 
         settings, corridor, granted, tally, calls, documents, pods, watching, docker, own, https, server
     )
     if server is not None:
+        corridor.denied = server.report
         server.learned = lambda rules: corridor.speak(settings.kiam_manners(rules))
     door.warn(log)
     return door

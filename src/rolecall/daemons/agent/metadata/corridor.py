@@ -6,7 +6,7 @@ time. Only what was granted, to this very pod, is found in the cache.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 
 from rolecall.core.exchange import Reply, Request
@@ -28,6 +28,8 @@ from rolecall.mechanisms.metadata_proxy.dialect import Dialect
 from rolecall.mechanisms.metadata_proxy.identify import address_of
 
 _NOBODY = Refusal("nobody", "nobody is known at this door")
+Denied = Callable[[Facts, str], None]
+"""Told of a pod that was refused the role that it asked for."""
 _CHANGED = Refusal("changed", "whoever asked is not there any more, or may not have the role any more")
 
 
@@ -51,6 +53,7 @@ class MetadataCorridor:
         self.dialect, self.whose, self.granted = dialect, whose, granted
         self._documents, self._terms = documents, terms
         self._clock, self.tally = clock, tally
+        self.denied: Denied | None = None
 
     def speak(self, dialect: Dialect) -> None:
         """Answer in this dialect from now on."""
@@ -116,6 +119,8 @@ class MetadataCorridor:
     def _credentials(self, request: Request, asked: Asked, found: Facts) -> Reply | Awaitable[Reply]:
         decision = self.dialect.decide(asked, found)
         if isinstance(decision, Refusal):
+            if self.denied is not None:
+                self.denied(found, asked.role)
             return self._refuse(request, asked, decision, found)
         ask = Ask(peer=found.caller.address, grant=decision, caller=found.caller)
         issued = self.granted.held(ask)
