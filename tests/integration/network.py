@@ -145,7 +145,7 @@ class Place:
         self, host: str, port: int = 80, *, head: str = "GET / HTTP/1.1", source: str = "", patience: float = 10.0
     ) -> str:
         """Return what a server says to a request of this place, head and all, or the name of the error."""
-        return self.do(lambda: _ask((host, port), head, source, patience))
+        return self.do(lambda: ask((host, port), head, source, patience))
 
 
 @dataclass(frozen=True)
@@ -187,9 +187,9 @@ class Network:
         """Have servers at addresses of a place say words and who asks."""
         with ExitStack() as stack:
             for address in addresses:
-                listener = stack.enter_context(self.places[place].do(lambda at=address: _listener(*at)))
+                listener = stack.enter_context(self.places[place].do(lambda at=address: listen(*at)))
                 stack.callback(listener.shutdown, socket.SHUT_RDWR)
-                threading.Thread(target=_serve, args=(listener, words, hop_limit), daemon=True).start()
+                threading.Thread(target=answer, args=(listener, words, hop_limit), daemon=True).start()
             yield
 
 
@@ -201,11 +201,13 @@ def _enter(namespace: Path) -> None:
             raise OSError(ctypes.get_errno(), "setns")
 
 
-def _listener(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket where the calling thread is."""
     return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
 
 
-def _serve(listener: socket.socket, words: str, hop_limit: int) -> None:
+def answer(listener: socket.socket, words: str, hop_limit: int) -> None:
+    """Say words and who asks to each connection, until the listener is shut down; 0: as far as packets go."""
     with suppress(OSError):
         while True:
             accepted, (peer, *_) = listener.accept()
@@ -216,7 +218,8 @@ def _serve(listener: socket.socket, words: str, hop_limit: int) -> None:
                 accepted.sendall(f"{words} {peer}".encode())
 
 
-def _ask(address: tuple[str, int], head: str, source: str, patience: float) -> str:
+def ask(address: tuple[str, int], head: str = "GET / HTTP/1.1", source: str = "", patience: float = 10.0) -> str:
+    """Return what a server says to a request of the place where the calling thread is, or the name of the error."""
     request = f"{head}\r\nHost: {SERVICE}\r\nConnection: close\r\n\r\n"
     try:
         with socket.create_connection(address, patience, (source, 0) if source else None) as channel:
