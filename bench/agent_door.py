@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.load import Load, tokens, wrk
+from bench.open_loop import open_loop
 from bench.processes import Running, free_port, needed, started
 
+OPEN_RATE = 10_000
 _NGINX = """
 daemon off; worker_processes 1; pid %(dir)s/nginx.pid; error_log /dev/null;
 events { worker_connections 4096; }
@@ -107,8 +109,24 @@ def run(rounds: int = 5, seconds: float = 3.0) -> list[str]:
                     ("new connection a request, 100 tokens", 100, True),
                 ):
                     rows.append(_case(case, door, reference, files[count], rounds, seconds, close=close))
+                rows += _open_loop(door, reference, files[100], rounds, seconds)
             rss, pss = door.memory()
             rows.append(f"\nAgent after the load, 2,000 credentials cached: RSS {rss:.1f} MB, PSS {pss:.1f} MB.")
+    return rows
+
+
+def _open_loop(door: Running, reference: Running, tokens_of: Path, rounds: int, seconds: float) -> list[str]:
+    """Return a table of latencies at a rate that does not heed answers; the load, in Python, has no higher one."""
+    ours, theirs = [], []
+    for _ in range(rounds):
+        ours.append(open_loop(door.port, tokens_of, OPEN_RATE, seconds))
+        theirs.append(open_loop(reference.port, tokens_of, OPEN_RATE, seconds))
+    assert sum(run.errors for run in ours) == 0, "errors at the open loop"
+    rows = ["", f"| open loop, {OPEN_RATE:,}/s, 100 tokens | p50 µs | p99 | p99.9 | the load's own lateness, p99 |"]
+    rows.append("|---|---|---|---|---|")
+    for name, runs in (("agent", ours), ("nginx", theirs)):
+        parts = [statistics.median(getattr(run, part) for run in runs) for part in ("p50", "p99", "p999", "late")]
+        rows.append(f"| {name} | " + " | ".join(f"{part:,.0f}" for part in parts) + " |")
     return rows
 
 

@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+from rolecall.core.exchange import Request
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask
 from rolecall.daemons.agent.pods import NodePod, plain_address
@@ -15,6 +16,7 @@ from rolecall.daemons.agent.source_check import SourceCheck
 from rolecall.edges.cache import CredentialCache
 from rolecall.edges.telemetry import Log
 from rolecall.errors import ServiceError, Upstream
+from rolecall.mechanisms.pod_identity import door
 from rolecall.testing.fake_clock import FakeClock
 from rolecall.testing.fake_source import FakeSource
 
@@ -162,3 +164,51 @@ def test_addresses_have_one_spelling() -> None:
     """Zones and mapped addresses are the kernel's way of showing them."""
     assert plain_address("fe80::1%eth0") == "fe80::1"
     assert plain_address("FD00:0::1") == "fd00::1"
+
+
+class Watching:
+    """The watch, as far as its state goes."""
+
+    def __init__(self, failing: str = "") -> None:
+        self.failing, self.streaming, self.listed = failing, not failing, asyncio.Event()
+
+
+@pytest.mark.parametrize("failing", ["", "the API server is away"])
+def test_who_is_known_to_live(failing: str) -> None:
+    """A pod that was seen and has not ended, while the API server tells of changes; what it told before may be over."""
+    world = World()
+    world.check.watch_with(Watching(failing), None)  # type: ignore[arg-type]
+    world.pods.replace([pod("a", "10.0.0.1"), pod("done", ended=True)])
+    assert [world.check.lives(uid) for uid in ("a", "done", "nobody", "")] == [not failing, False, False, False]
+
+
+@pytest.mark.parametrize("enforce", [False, True])
+def test_one_that_would_refuse_all_says_so(enforce: bool) -> None:
+    """Until the first list has come."""
+    world = World(enforce=enforce)
+    watch = Watching("pods is forbidden")
+    world.check.watch_with(watch, None)  # type: ignore[arg-type]
+    assert world.check.unready() == ("this node's pods are not known yet: pods is forbidden" if enforce else "")
+    watch.listed.set()
+    assert world.check.unready() == ""
+
+
+def test_a_token_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often a request is looked at on its way; and the memory of it is bounded."""
+    read: list[Ask] = []
+    payload_of = door.payload_of
+    monkeypatch.setattr(door, "payload_of", lambda ask: read.append(ask) or payload_of(ask))
+
+    async def work() -> None:
+        world = World()
+        world.pods.replace([pod("a", "10.0.0.1")])
+        learn = world.check.learning(lambda *_: None)
+        asked = ask("a", "10.0.0.1")
+        assert world.check.held(asked) is None
+        learn(Request("GET", "/v1/credentials", ()), asked, await world.check(asked))
+        assert len(read) == 1
+        for number in range(1000):
+            world.check.held(ask(f"{number}", "10.0.0.1"))
+        assert len(world.check._read_lately) <= 256
+
+    asyncio.run(work())
