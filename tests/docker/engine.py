@@ -13,9 +13,11 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +164,16 @@ class Engine:
         """Return the file of the container's network namespace."""
         key = self.call("GET", f"/containers/{name}/json")["NetworkSettings"]["SandboxKey"]
         return self._root / key.lstrip("/")
+
+    @contextlib.contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Have the engine do nothing at all; its containers go on."""
+        (number,) = [one for one in self.processes() if Path(f"/proc/{one}/comm").read_text() == "dockerd\n"]
+        os.kill(number, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(number, signal.SIGCONT)
 
     def output(self, name: str) -> str:
         """Return what the container has printed so far, to either stream."""

@@ -52,9 +52,9 @@ class Host:
         return self
 
     def stop(self) -> None:
-        """End the agent."""
+        """End the agent, as an operator does."""
         self.agent.terminate()
-        self.agent.wait(20)
+        assert self.agent.wait(20) == 0, self.said()
 
     def said(self) -> str:
         """Return what the agent has logged."""

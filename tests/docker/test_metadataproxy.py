@@ -116,6 +116,15 @@ def test_whoever_is_no_container_gets_nothing(host: Host) -> None:
         host.engine.remove("on-host")
 
 
+def test_an_engine_that_hangs(host: Host) -> None:
+    """Nobody can tell then who asks: there is an error instead of an answer that was true; later all is well."""
+    with running(host.engine, "waits", IAM_ROLE="one") as waits:
+        assert asked(waits, ROLES) == (200, b"one")
+        with host.engine.hanging():
+            assert [asked(waits, path)[0] for path in (ROLES, f"{ROLES}one")] == [500, 500]
+        assert asked(waits, ROLES) == (200, b"one")
+
+
 def only_own(host: Host, namespace: Path, own: str, other: str, source: str = "") -> None:
     """Ask as a container does that has one role, and then for the other's, which must not be there."""
     assert asked(namespace, ROLES, source=source) == (200, own.encode())

@@ -13,9 +13,9 @@ from rolecall.core.caller import AtContainerIp
 from rolecall.core.grant import Grant
 from rolecall.daemons.agent.config import AgentConfig, read_config
 from rolecall.daemons.agent.metadata.docker_flags import DockerSettings, read_mapping
+from rolecall.daemons.agent.metadata.metadataproxy import main
 from rolecall.daemons.agent.metadata.settings import MetadataSettings
 from rolecall.daemons.agent.metadata.variables import VARIABLES, ignored, words_of
-from rolecall.daemons.agent.metadataproxy import main
 from rolecall.errors import Misconfigured
 from rolecall.mechanisms.imds.door import Asked
 from rolecall.mechanisms.metadata_proxy.decide import Facts, decide_container
