@@ -73,3 +73,16 @@ def test_a_rebound_name_gets_nothing_from_the_agent(stage: DevPlane) -> None:
     run = stage.run_as("demo-ns", "demo-sa", "sh", "-c", 'cat "$AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"')
     found = answer(stage.agent_url, "GET", "/v1/credentials", {"Host": "evil.example", "Authorization": run.stdout})
     assert found.status == 403
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_gets_nothing_from_the_metadata_service(stage: DevPlane, page: str) -> None:
+    """Neither the node's credentials nor a token for them; a browser's own address bar may look."""
+    headers, _ = PAGES[page]
+    roles = "/latest/meta-data/iam/security-credentials/rolecall-node"
+    for method, path in (("GET", roles), ("GET", "/latest/meta-data/"), ("PUT", "/latest/api/token"), ("OPTIONS", "/")):
+        ttl = {"x-aws-ec2-metadata-token-ttl-seconds": "60"}
+        found = answer(stage.imds_url, method, path, headers | ttl)
+        assert found.status == 403, (method, path)
+        assert not [name for name in found.headers if name.lower().startswith("access-control-")]
+    assert answer(stage.imds_url, "GET", "/latest/meta-data/", {"Sec-Fetch-Site": "none"}).status == 200

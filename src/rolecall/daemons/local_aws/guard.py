@@ -37,14 +37,19 @@ class Guard:
                 "this Host is not served here; use 127.0.0.1 or localhost, or start with --allow-host",
                 status=421,
             )
-        sites = set(request.header_values("sec-fetch-site"))
-        if request.header("origin") is not None or sites - {"none"}:
+        if sent_by_page(request):
             return ServiceError("AccessDenied", "web pages may not use this endpoint", status=403)
         if too_long or len(request.body) > LONGEST_BODY:
             return ServiceError(
                 "RequestEntityTooLarge", "the body is larger than that of any AWS identity call", status=413
             )
         return None
+
+
+def sent_by_page(request: Request) -> bool:
+    """Say whether a browser sent this for a page, and not for the person in front of it."""
+    sites = set(request.header_values("sec-fetch-site"))
+    return request.header("origin") is not None or bool(sites - {"none"})
 
 
 def _host_name(host: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
@@ -67,9 +68,8 @@ class PodDoors:
             await found[1].aclose()
 
     async def aclose(self) -> None:
-        """Close them all."""
-        for uid in list(self._open):
-            await self.close(uid)
+        """Close them all, at once: the plane is to end soon."""
+        await asyncio.gather(*map(self.close, list(self._open)))
 
     async def _close_dead(self) -> None:
         """Close those of pods that have ended without a word."""
