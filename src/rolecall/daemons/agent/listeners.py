@@ -17,6 +17,7 @@ from rolecall.edges.telemetry import Log
 from rolecall.errors import Misconfigured
 
 if TYPE_CHECKING:
+    from rolecall.daemons.agent.metadata.build import MetadataDoor
     from rolecall.daemons.agent.metadata.settings import MetadataSettings
     from rolecall.edges.admin_socket import AdminSocket
 
@@ -57,7 +58,7 @@ class Listeners:
         """How many requests the doors are answering now."""
         return sum(server.in_flight for server in (*self.doors, *self.metadata))
 
-    async def open_doors(self, handler: Handler, quick: Quick | None, metadata: Handler | None) -> list[str]:
+    async def open_doors(self, handler: Handler, quick: Quick | None, metadata: MetadataDoor | None) -> list[str]:
         """Serve the doors that the settings ask for, and return their addresses; raises `Misconfigured`."""
         if self._config.pod_identity:
             await self.open_door(handler, quick)
@@ -65,11 +66,13 @@ class Listeners:
             await self._open_metadata(metadata, self._config.metadata)
         return self.addresses
 
-    async def _open_metadata(self, handler: Handler, settings: MetadataSettings) -> None:
+    async def _open_metadata(self, door: MetadataDoor, settings: MetadataSettings) -> None:
         limits, flags = self._limits(), "--imds-bind-hosts and --imds-port"
         for host in settings.hosts:
             try:
-                server, self.metadata_bound[host] = await self._open(host, settings.port, handler, limits, flags)
+                server, self.metadata_bound[host] = await self._open(
+                    host, settings.port, door, limits, flags, door.quick
+                )
                 self.metadata.append(server)
             except Misconfigured as fault:
                 self.not_bound[f"{host}:{settings.port}"] = fault.message

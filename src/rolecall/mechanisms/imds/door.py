@@ -10,6 +10,7 @@ The rules of EC2's own service (legacy-proxies.md §2.1), and stricter where its
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -111,6 +112,12 @@ def _not_let_in(request: Request, gate: Gate, now: float) -> Reply | None:
     if len(shown) > 1 or session_token.seconds_left(gate.key, gate.source, shown[0], now=now) <= 0:
         return wire.error(401, "bad-token")
     return None
+
+
+def let_in_until(request: Request, gate: Gate, *, now: float) -> float:
+    """Return when a request that was let in would be no longer: with its token; without one, never."""
+    shown = request.header_values(_TOKEN)
+    return now + session_token.seconds_left(gate.key, gate.source, shown[0], now=now) if shown else math.inf
 
 
 def _asked(path: str, version: str, rest: str, allowed: Collection[str]) -> Asked:

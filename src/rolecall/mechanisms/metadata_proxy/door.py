@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from rolecall.core.exchange import Reply, Request
 from rolecall.mechanisms.imds import door
-from rolecall.mechanisms.imds.door import Asked, Gate
+from rolecall.mechanisms.imds.door import Asked, Gate, let_in_until
 from rolecall.mechanisms.metadata_proxy.dialect import Dialect
+
+__all__ = ["let_in_until", "parse"]
 
 
 def parse(request: Request, gate: Gate, dialect: Dialect, *, now: float) -> Asked | Reply:

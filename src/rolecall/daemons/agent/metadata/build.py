@@ -27,6 +27,7 @@ from rolecall.edges.aws.imds import Imds, imds_endpoint
 from rolecall.edges.aws.sts import AssumeRole
 from rolecall.edges.clock import Clock
 from rolecall.edges.http_client import HttpClient
+from rolecall.edges.http_server import Quick
 from rolecall.edges.telemetry import Log
 from rolecall.edges.tls import ClientTls, TlsFiles
 from rolecall.errors import Misconfigured
@@ -64,6 +65,11 @@ class MetadataDoor:
         if request.path in (PING, KIAM_HEALTH) and self.settings.dialect == "kiam":
             return kiam_health(request, self.documents, self.server)
         return self.corridor(request)
+
+    @property
+    def quick(self) -> Quick | None:
+        """What is asked first, of known requests; None at a door that knows none."""
+        return None if self.corridor.hot is None else self.corridor.hot.answer
 
     def page(self, path: str) -> Reply | None:
         """Return a page for the agent's own port; None where there is no such."""

@@ -15,6 +15,7 @@ from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask, Issued
 from rolecall.daemons.agent.metadata.documents import Documents
 from rolecall.daemons.agent.metadata.granted import Granted
+from rolecall.daemons.agent.metadata.hot import HotMetadata
 from rolecall.daemons.agent.metadata.settings import VERSION_KEY
 from rolecall.daemons.agent.metadata.tally import Tally
 from rolecall.daemons.agent.metadata.whose import Whose
@@ -53,11 +54,14 @@ class MetadataCorridor:
         self.dialect, self.whose, self.granted = dialect, whose, granted
         self._documents, self._terms = documents, terms
         self._clock, self.tally = clock, tally
+        self.hot = None if whose is None else HotMetadata(whose, granted, tally, clock)
         self.denied: Denied | None = None
 
     def speak(self, dialect: Dialect) -> None:
         """Answer in this dialect from now on."""
         self.dialect = dialect
+        if self.hot is not None:
+            self.hot.clear()
 
     def __call__(self, request: Request) -> Reply | Awaitable[Reply]:
         """Return the reply at once where nobody has to be asked or waited for, else a wait for it."""
@@ -126,7 +130,7 @@ class MetadataCorridor:
         issued = self.granted.held(ask)
         if issued is None:
             return self._timed(request, self._ask(request, asked, ask, found))
-        return self._hand_out(request, asked, issued, found)
+        return self._hand_out(request, asked, issued, found, ask)
 
     async def _ask(self, request: Request, asked: Asked, ask: Ask, found: Facts) -> Reply:
         """Have the role assumed, and see that whoever asked is still there and may still have it."""
@@ -139,7 +143,7 @@ class MetadataCorridor:
             reply = self.dialect.render_error(asked, error)
             seconds = self._clock.monotonic() - started
             return self.tally.answered(request, reply, asked, found.caller, seconds=seconds, why=error.message)
-        return self._hand_out(request, asked, issued, found, self._clock.monotonic() - started)
+        return self._hand_out(request, asked, issued, found, ask, self._clock.monotonic() - started)
 
     async def _still(self, request: Request, asked: Asked, ask: Ask) -> bool:
         if self.whose is None:
@@ -149,8 +153,13 @@ class MetadataCorridor:
             return False
         return self.dialect.decide(asked, now) == ask.grant
 
-    def _hand_out(self, request: Request, asked: Asked, issued: Issued, found: Facts, seconds: float = 0.0) -> Reply:
+    def _hand_out(
+        self, request: Request, asked: Asked, issued: Issued, found: Facts, ask: Ask, seconds: float = 0.0
+    ) -> Reply:
         reply = self.dialect.render(asked, issued, self._clock.now())
+        if self.hot is not None:
+            until = door.let_in_until(request, self._gate(request, found), now=self._clock.now())
+            self.hot.learn(request, found, ask, issued, reply, until)
         return self.tally.answered(request, reply, asked, found.caller, seconds=seconds)
 
     def _document(self, request: Request, asked: Asked, found: Facts | None) -> Reply | Awaitable[Reply]:

@@ -72,6 +72,19 @@ class Tally:
         )  # fmt: skip
         return reply
 
+    def hit(self, peer: str, who: Who) -> None:
+        """Count and tell of credentials that were given without the corridor."""
+        self.replies[200] = self.replies.get(200, 0) + 1
+        self.whats["credentials"] = self.whats.get("credentials", 0) + 1
+        if not self._log.informs:
+            return
+        if self._lines.take():
+            self._log.info(
+                "imds.answered", peer=peer, method="GET", what="credentials", status=200, ms=0.0, **named(who)
+            )
+        else:
+            self.unwritten += 1
+
     def landed(self, ask: Ask, outcome: Issued | Exception, renewal: bool) -> None:
         """Write what a question to STS brought. What was issued is always written."""
         grant = ask.grant
