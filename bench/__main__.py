@@ -2,8 +2,9 @@
 
     python -m bench [NAME ...] [--rounds N] [--seconds S] [--write]
 
-Names: door (the agent's warm door against nginx), cold (herds, node starts, neighbours, memory, start), rules
-(policies, tokens, signatures). ``--write`` keeps the tables in bench/RESULTS.md.
+Names: door (the agent's warm door against nginx), imds (the metadata door against Pod Identity's), cold (herds, node
+starts, neighbours, memory, start), rules (policies, tokens, signatures). ``--write`` keeps the tables in
+bench/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import agent_cold, agent_door, rules
+from bench import agent_cold, agent_door, agent_metadata, rules
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 CAVEATS = (
@@ -28,13 +29,14 @@ CAVEATS = (
 def main() -> None:
     """Run the benchmarks that were named, or all."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="door, cold, rules (all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="door, imds, cold, rules (all)")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of each case (5)")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a round (3)")
     parser.add_argument("--write", action="store_true", help="keep the tables in bench/RESULTS.md")
     flags = parser.parse_args()
     known = {
         "door": lambda: agent_door.run(flags.rounds, flags.seconds),
+        "imds": lambda: agent_metadata.run(flags.rounds, flags.seconds),
         "cold": lambda: agent_cold.run(flags.rounds),
         "rules": lambda: rules.run(flags.rounds),
     }

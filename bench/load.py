@@ -14,7 +14,7 @@ from pathlib import Path
 _LUA = """
 local requests = {}
 for line in io.lines("%s") do
-  requests[#requests + 1] = "GET /v1/credentials HTTP/1.1\\r\\nHost: 127.0.0.1:%d\\r\\nAuthorization: " .. line ..
+  requests[#requests + 1] = "GET %s HTTP/1.1\\r\\nHost: 127.0.0.1:%d\\r\\n%s: " .. line ..
     "\\r\\nUser-Agent: Boto3/1.44 md/Botocore Python/3.11\\r\\nAccept: application/json\\r\\n%s\\r\\n"
 end
 local at = 0
@@ -29,6 +29,10 @@ done = function(summary, latency, _)
     summary.errors.timeout))
 end
 """
+
+
+POD_IDENTITY = ("/v1/credentials", "Authorization")
+"""What is asked for, and the header that a token is shown in."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,18 @@ def tokens(count: int) -> list[str]:
 
 
 def wrk(
-    port: int, token_file: Path, *, seconds: float, connections: int = 64, close: bool = False, core: int = 1
+    port: int,
+    token_file: Path,
+    *,
+    seconds: float,
+    connections: int = 64,
+    close: bool = False,
+    core: int = 1,
+    asked: tuple[str, str] = POD_IDENTITY,
 ) -> Load:
     """Run wrk once and return what it measured."""
     script = token_file.with_suffix(".close.lua" if close else ".lua")
-    script.write_text(_LUA % (token_file, port, "Connection: close\\r\\n" if close else ""))
+    script.write_text(_LUA % (token_file, asked[0], port, asked[1], "Connection: close\\r\\n" if close else ""))
     words = [
         "taskset",
         "-c",
@@ -81,7 +92,7 @@ def wrk(
 def flood(port: int, token_file: Path, *, core: int = 1) -> Iterator[None]:
     """Have wrk ask as fast as it can, on 16 connections, until the context ends."""
     script = token_file.with_suffix(".flood.lua")
-    script.write_text(_LUA % (token_file, port, ""))
+    script.write_text(_LUA % (token_file, POD_IDENTITY[0], port, POD_IDENTITY[1], ""))
     words = ["taskset", "-c", str(core), "wrk", "-t1", "-c16", "-d60s", "-s", str(script), f"http://127.0.0.1:{port}"]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:

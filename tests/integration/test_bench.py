@@ -37,6 +37,15 @@ def test_door() -> None:
 
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(not has_tools, reason="needs wrk and taskset")
+def test_imds() -> None:
+    """The metadata door beside Pod Identity's: no errors under load, one call for a herd."""
+    done = bench("imds", "--rounds", "1", "--seconds", "0.5")
+    assert done.returncode == 0, done.stderr
+    assert "Herd of 50 at the metadata door, STS slow: 1 call to STS, status [200]." in done.stdout
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not has_tools, reason="needs wrk and taskset")
 def test_cold() -> None:
     """Herds, node starts, neighbours, memory, start."""
     done = bench("cold", "--rounds", "1")

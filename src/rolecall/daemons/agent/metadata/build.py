@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from rolecall.core.exchange import Reply, Request
 from rolecall.core.names import ClusterName
 from rolecall.core.secrets import Secret
+from rolecall.core.source import Source
 from rolecall.daemons.agent.config import AgentConfig
 from rolecall.daemons.agent.metadata.corridor import MetadataCorridor, Terms
 from rolecall.daemons.agent.metadata.documents import Documents, NodeDocuments, NoDocuments
 from rolecall.daemons.agent.metadata.granted import Granted, nothing_assumed, sts_source
 from rolecall.daemons.agent.metadata.pages import HEALTH, KIAM_HEALTH, PING, STORE, health, kiam_health, store
 from rolecall.daemons.agent.metadata.pods_by_ip import PodsByIp
+from rolecall.daemons.agent.metadata.prefetch import Prefetch
 from rolecall.daemons.agent.metadata.settings import MetadataSettings
 from rolecall.daemons.agent.metadata.tally import Tally
 from rolecall.daemons.agent.metadata.watching import Watching, kube_client
@@ -53,6 +55,7 @@ class MetadataDoor:
     documents: Documents
     pods: PodsByIp | None = None
     watching: Watching | None = None
+    prefetch: Prefetch | None = None
     docker: ByDocker | None = None
     own: Chosen | None = None
     https: list[HttpClient] = field(default_factory=list)
@@ -93,6 +96,8 @@ class MetadataDoor:
         self.granted.cache.start()
         if self.own is not None:
             self.own.start()
+        if self.prefetch is not None:
+            self.prefetch.begin()
         if self.watching is not None:
             self.watching.start()
         if self.docker is not None:
@@ -113,6 +118,8 @@ class MetadataDoor:
             await self.watching.close()
         if self.docker is not None:
             await self.docker.close()
+        if self.prefetch is not None:
+            await self.prefetch.close()
         await self.granted.cache.close()
         if isinstance(self.documents, NodeDocuments):
             await self.documents.close()
@@ -129,19 +136,7 @@ def metadata_door(config: AgentConfig, proof: Proof, clock: Clock, log: Log) -> 
         return None
     https: list[HttpClient] = []
     calls, tally = Calls(), Tally(clock, log)
-    own: Chosen | None = None
-    source = sts_source(nothing_assumed)
-    server = _kiam_server(config, settings, https, log)
-    if server is not None:
-        source = server.credentials
-    elif settings.assumes:
-        http = HttpClient(
-            threads=_THREADS, waiting=1000, proxies=config.environment,
-            tls=ClientTls(TlsFiles(ca=config.ca_file), log=log),
-        )  # fmt: skip
-        https.append(http)
-        own = None if proof.signer else signer(config, http, clock, log)
-        source = sts_source(_assume_role(config, http, proof.signer or own, clock, calls))
+    source, own, server = _source(config, settings, proof, https, calls, clock, log)
     granted = Granted(source, size=config.cache_size, qps=config.service_qps, clock=clock, log=log, told=tally.landed)
     imds = _imds(config, settings, https, log)
     documents = _documents(config, settings, imds, clock)
@@ -155,13 +150,57 @@ def metadata_door(config: AgentConfig, proof: Proof, clock: Clock, log: Log) -> 
     terms = Terms(Secret(entropy.token_hex(32)), settings.required, settings.hops, _hosts(settings))
     corridor = MetadataCorridor(settings.manners(), whose, granted, documents, terms, clock=clock, tally=tally)
     door = MetadataDoor(
-        settings, corridor, granted, tally, calls, documents, pods, watching, docker, own, https, server
+        settings,
+        corridor,
+        granted,
+        tally,
+        calls,
+        documents,
+        pods,
+        watching,
+        docker=docker,
+        own=own,
+        https=https,
+        server=server,
     )
     if server is not None:
         corridor.denied = server.report
         server.learned = lambda rules: corridor.speak(settings.kiam_manners(rules))
+    door.prefetch = _prefetch(settings, pods, corridor, clock)
     door.warn(log)
     return door
+
+
+def _prefetch(
+    settings: MetadataSettings, pods: PodsByIp | None, corridor: MetadataCorridor, clock: Clock
+) -> Prefetch | None:
+    if pods is None or settings.prefetch <= 0:
+        return None
+    found = Prefetch(pods, corridor.dialect, corridor.granted, clock, settings.prefetch)
+    pods.come = found.come
+    return found
+
+
+def _source(
+    config: AgentConfig,
+    settings: MetadataSettings,
+    proof: Proof,
+    https: list[HttpClient],
+    calls: Calls,
+    clock: Clock,
+    log: Log,
+) -> tuple[Source, Chosen | None, KiamServer | None]:
+    """Return who issues, with the signer that is made for it alone, and kiam's server where it is one."""
+    server = _kiam_server(config, settings, https, log)
+    if server is not None:
+        return server.credentials, None, server
+    if not settings.assumes:
+        return sts_source(nothing_assumed), None, None
+    tls = ClientTls(TlsFiles(ca=config.ca_file), log=log)
+    http = HttpClient(threads=_THREADS, waiting=1000, proxies=config.environment, tls=tls)
+    https.append(http)
+    own = None if proof.signer else signer(config, http, clock, log)
+    return sts_source(_assume_role(config, http, proof.signer or own, clock, calls)), own, None
 
 
 def _kiam_server(

@@ -51,12 +51,14 @@ def _cache(door: MetadataDoor) -> list[Metric]:
     cache = door.granted.cache
     counted, states = cache.counters, {"fresh": 0, "renew": 0, "stale": 0} | dict(cache.census().states)
     known = _one(0 if door.corridor.hot is None else door.corridor.hot.answers)
+    ahead = _one(0 if door.prefetch is None else door.prefetch.asked)
     failures = _by("code", counted.renew_failures)
     return [
         Metric("rolecall_imds_cache_hits_total", "counter", "Answers out of the cache.", _one(counted.hits)),
         Metric("rolecall_imds_known_requests_total", "counter", "Of these, those whose very bytes were known.", known),
         Metric("rolecall_imds_cache_misses_total", "counter", "Questions not in the cache.", _one(counted.misses)),
         Metric("rolecall_imds_cache_entries", "gauge", "Sessions held, by state.", _by("state", states)),
+        Metric("rolecall_imds_prefetched_total", "counter", "Roles asked for ahead of their pods.", ahead),
         Metric("rolecall_imds_evictions_total", "counter", "Sessions that gave way.", _one(counted.evictions)),
         Metric("rolecall_imds_renewals_total", "counter", "Renewals that succeeded.", _one(counted.renewals)),
         Metric("rolecall_imds_renewal_failures_total", "counter", "Renewals that failed, by code.", failures),

@@ -101,8 +101,8 @@ class Namespaces:
 class PodsByIp:
     """Says which pod asks; filled by a watch. `lost` is told the uid of a pod that is not what it was, or is gone.
 
-    `needs_namespace`: a pod whose namespace is not known yet is waited for as well. `held` counts the waits, and
-    `late` those that nobody came in.
+    `come`, which may be set, is told the address of a pod that is new there or has changed. `needs_namespace`: a pod
+    whose namespace is not known yet is waited for as well. `held` counts the waits, `late` those that nobody came in.
     """
 
     def __init__(self, clock: Clock, lost: Callable[[str], None], *, needs_namespace: bool = False) -> None:
@@ -113,6 +113,7 @@ class PodsByIp:
         self._found: dict[str, Facts | Refusal] = {}
         self._waiting: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
         self.held = self.late = 0
+        self.come: Callable[[str], None] | None = None
 
     def known(self, peer: str) -> Facts | Refusal | None:
         """Return who asks from there; None where nobody is known, or more than one, and that may change."""
@@ -175,6 +176,8 @@ class PodsByIp:
             self._wake(address)
         if before is not None and (before.addresses, before.annotations) != (found.addresses, found.annotations):
             self._lost(uid)
+        if self.come is not None and found.addresses and not found.pod.host_network:
+            self.come(found.addresses[0])
 
     def drop(self, found: PodHere) -> None:
         """Hold this pod no longer."""
