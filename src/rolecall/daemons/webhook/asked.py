@@ -38,7 +38,7 @@ class Asked:
         entry = self._facts.entry
         if found is None and entry is not None and not self._annotated():
             found = entry.expiration
-        return found or self._rules.expiration
+        return self._rules.expiration if found is None else found
 
     def region(self) -> Region | None:
         """Return the region that the pod is told."""

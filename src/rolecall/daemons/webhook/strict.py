@@ -19,6 +19,7 @@ _GO_ORDER = (
     "startupProbe", "lifecycle", "terminationMessagePath", "terminationMessagePolicy", "imagePullPolicy",
     "securityContext", "stdin", "stdinOnce", "tty",
 )  # fmt: skip
+_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _WHOLE = ("/spec/containers", "/spec/initContainers")
 
 
@@ -52,7 +53,11 @@ def _lengthen(container: dict[str, Any], longer: list[tuple[int, str]]) -> None:
 
 
 def _in_go_order(container: dict[str, Any]) -> dict[str, Any]:
-    """Return the container as Go would write it: ``resources`` is always there."""
+    """Return the container as Go writes it: ``resources`` is always there, as is the ``service`` of a gRPC probe."""
     filled = {"resources": {}, **container}
+    for name in _PROBES:
+        probe = filled.get(name)
+        if isinstance(probe, dict) and isinstance(probe.get("grpc"), dict):
+            filled[name] = probe | {"grpc": probe["grpc"] | {"service": probe["grpc"].get("service")}}
     known = {name: filled.pop(name) for name in _GO_ORDER if name in filled}
     return known | filled
