@@ -275,6 +275,10 @@ def test_a_canary_tells_where_pods_will_end(network: Network) -> None:
         ("rolecallcanary", host, "refused") for host in SERVICES
     ]
     assert links_and_routes(node) == before
+    if HAS_IPV6:  # as on a node that has addresses of IPv6 and no way out by it
+        node.ip("route del default via fd99::1")
+        outcomes = [was for _, _, was in canaries(intercept(node, "--canary", more=",+sys_admin"))]
+        assert outcomes == ["refused", "silent"]
 
 
 def test_a_canary_that_does_not_land_is_an_error(network: Network) -> None:
