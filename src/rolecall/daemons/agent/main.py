@@ -7,8 +7,9 @@ from collections.abc import Coroutine
 
 from rolecall.daemons.agent.build import build
 from rolecall.daemons.agent.commands import run
-from rolecall.daemons.agent.config import IGNORED, AgentConfig, read_config
+from rolecall.daemons.agent.config import AgentConfig, read_config
 from rolecall.daemons.agent.finding import complete, find_region
+from rolecall.daemons.agent.flags import IGNORED
 from rolecall.daemons.agent.listeners import Listeners
 from rolecall.daemons.agent.probes import open_views
 from rolecall.daemons.agent.reload import reload

@@ -14,7 +14,8 @@ import pytest
 from rolecall.daemons.agent import drop_in
 from rolecall.daemons.agent.build import build
 from rolecall.daemons.agent.commands import run
-from rolecall.daemons.agent.config import IGNORED, _parser, command_line, read_config
+from rolecall.daemons.agent.config import command_line, read_config
+from rolecall.daemons.agent.flags import IGNORED, parser
 from rolecall.edges.telemetry import Log
 from rolecall.errors import Misconfigured
 from rolecall.testing.fake_clock import FakeClock
@@ -61,7 +62,7 @@ def test_the_table_says_what_becomes_of_every_flag() -> None:
 
 def test_the_table_has_the_parsers_flags() -> None:
     """All of them, and no others."""
-    taken = {flag for action in _parser()._actions for flag in action.option_strings}
+    taken = {flag for action in parser()._actions for flag in action.option_strings}
     assert rows().keys() | metadata_flags() == taken - {"-h", "--help", "--exit-with-stdin"}
     assert not rows().keys() & metadata_flags()
 
