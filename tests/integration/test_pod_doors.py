@@ -10,6 +10,8 @@ import pytest
 
 from plane_in_process import Plane
 from rolecall.daemons.local_aws.imds import pod_doors
+from rolecall.edges.sockets import Listener
+from rolecall.errors import Misconfigured
 from unit.daemons.local_aws.apiserver.laptop import CLUSTER, Laptop, fault
 
 PODS = f"/clusters/{CLUSTER}/pods"
@@ -77,3 +79,17 @@ def test_there_are_only_so_many(node: Node, monkeypatch: pytest.MonkeyPatch) -> 
     assert fault(node.ask("POST", PODS, wanted)) == (429, "LimitExceededException")
     node.told("DELETE", f"{PODS}/{first['uid']}")
     assert node.run_pod()["metadataUrl"]
+
+
+def test_where_loopback_has_one_address_each_has_a_port(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS, whose kernel knows 127.0.0.1 and no other of that network."""
+    bind = pod_doors.bind_tcp
+
+    def only_one(host: str, port: int) -> Listener:
+        if host != "127.0.0.1":
+            raise Misconfigured(f"cannot listen on {host}:{port}: Can't assign requested address")
+        return bind(host, port)
+
+    monkeypatch.setattr(pod_doors, "bind_tcp", only_one)
+    first, second = (node.run_pod()["metadataUrl"] for _ in range(2))
+    assert (first != second, first.startswith("http://127.0.0.1:"), node.answers(second)) == (True, True, True)
