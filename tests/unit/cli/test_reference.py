@@ -10,7 +10,7 @@ import click
 import pytest
 
 from rolecall.cli.main import cli
-from rolecall.daemons.agent.config import _parser
+from rolecall.daemons.agent.flags import parser
 from rolecall.daemons.local_aws import iam
 from rolecall.daemons.webhook.flags import parser as flags_of_webhook
 
@@ -65,7 +65,7 @@ def test_every_command_teaches_by_itself(capsys: pytest.CaptureFixture[str]) -> 
 def test_the_agents_flags_are_there() -> None:
     """Those of its own parser, in the agent's reference."""
     text = (REFERENCE / "agent.md").read_text()
-    for action in _parser()._actions:
+    for action in parser()._actions:
         for flag in action.option_strings:
             if flag not in {"-h", "--help", "--exit-with-stdin"}:
                 assert f"`{flag}`" in text, flag
