@@ -28,6 +28,11 @@ from integration.network import (
     Place,
     new_network,
 )
+from rolecall.daemons.agent.canary import send_canaries
+from rolecall.daemons.agent.intercept import EVERY, Interception, Interfaces
+from rolecall.edges.netlink import open_netlink
+from rolecall.edges.telemetry import Log
+from rolecall.errors import Misconfigured
 
 ROLECALL = str(ROOT / ".venv" / "bin" / "rolecall")
 V4, V6, PORT = "169.254.170.23", "fd00:ec2::23", 8181
@@ -190,10 +195,16 @@ def test_deny_needs_nobody(network: Network) -> None:
     assert [pod.ask(SERVICE) for pod in pods] == [REFUSED, f"{NODES_ROLE} {BRIDGED}", REFUSED]
 
 
-def test_what_another_proxy_left_leads_nowhere(network: Network) -> None:
+@pytest.mark.parametrize("program", ["iptables-nft", "iptables-legacy"])
+def test_what_another_proxy_left_leads_nowhere(network: Network, program: str) -> None:
     """The rule that kube2iam leaves behind on a node, and a rule that has pods' connections not tracked."""
+    if shutil.which(program) is None:
+        pytest.skip(f"needs {program} of iptables")
     node, pod = network.node, network.pod
-    add_rule(node, "nat hook prerouting priority dstnat", f"ip daddr {SERVICE} tcp dport 80 dnat to 10.99.0.2:8282")
+    # legacy-proxies.md §5.1
+    kube2iam = f"-A PREROUTING -p tcp -d {SERVICE} --dport 80 -j DNAT --to-destination 10.99.0.2:8282 -i calia"
+    done = node.run(program, "-t", "nat", *kube2iam.split())
+    assert done.returncode == 0, done.stderr
     with (
         network.says("the old proxy for", "node", ("10.99.0.2", 8282)),
         network.says("the door for", "node", ("0.0.0.0", PORT)),
@@ -224,12 +235,13 @@ def test_a_pattern_that_fits_nothing_opens_nothing(network: Network) -> None:
 def test_a_pod_that_lies_about_its_address_is_not_heard(network: Network) -> None:
     """Its packets are dropped where its interface has no way back to that address: before anything answers them."""
     intercept(network.node, *KUBE2IAM)
-    network.pod.ip(f"addr add {BRIDGED}/32 dev lo")
+    network.pod.ip(f"addr add {BRIDGED}/32 dev lo\naddr add {BRIDGED6}/128 dev lo nodad")
     with network.says("the door for", "node", *DOOR):
-        assert network.pod.ask(SERVICE, source=BRIDGED, patience=0.3) == "TimeoutError"
-        assert network.pod.ask(SERVICE, source=POD) == f"the door for {POD}"
-    (rule,) = [line for line in rules(network.node).splitlines() if "fib" in line and SERVICE in line]
-    assert "counter packets 0 " not in rule
+        for host, own, anothers in ((SERVICE, POD, BRIDGED), (SERVICE6, POD6, BRIDGED6))[: len(SERVICES)]:
+            assert network.pod.ask(host, source=anothers, patience=0.3) == "TimeoutError"
+            assert network.pod.ask(host, source=own) == f"the door for {own}"
+            (rule,) = [line for line in rules(network.node).splitlines() if "fib" in line and host in line]
+            assert "counter packets 0 " not in rule
 
 
 def test_how_far_a_session_token_goes(network: Network) -> None:
@@ -295,3 +307,17 @@ def test_a_canary_that_does_not_land_is_an_error(network: Network) -> None:
     (*_, said, _) = intercept(node, *pattern, code=2, more=",+sys_admin")
     assert "nothing answered: a firewall" in str(said["text"])
     assert network.pod.ask(SERVICE, patience=0.3) == "TimeoutError"
+
+
+def test_a_canary_knows_the_door_from_what_is_not(network: Network) -> None:
+    """Where there are no rules, and the service can answer a canary, each kind of interception is found to be none."""
+    network.outside.ip("route add 169.254.170.25 via 10.99.0.2")
+    for wanted in (Interception(EVERY), Interception(Interfaces(("cali+",), others=False), (V4,), PORT)):
+        with pytest.raises(Misconfigured, match="it reached something that is not the door"):
+            network.node.do(lambda wanted=wanted: try_it(wanted))
+
+
+def try_it(wanted: Interception) -> None:
+    """Send the canaries."""
+    with open_netlink() as kernel:
+        send_canaries(wanted, kernel, Log("test"))

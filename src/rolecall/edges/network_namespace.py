@@ -38,7 +38,7 @@ class NetworkNamespace:
     def reach(self, host: str, port: int, door: tuple[str, int] | None, patience: float) -> str:
         """Connect from inside, and say what came of it.
 
-        LANDED: at the door, an address and port of the network that the process is in. ELSEWHERE: at something else.
+        LANDED: at the door, an address and port of the network that the caller is in. ELSEWHERE: at something else.
         REFUSED: it was reset. SILENT: there was no answer in time, or no way.
         """
         try:
@@ -75,8 +75,8 @@ def _leave() -> int:
 
 
 def _is_connected(local: tuple[str, int], remote: tuple[str, int]) -> bool:
-    """Say whether this process's network has a connection between these two, in whatever state it is by now."""
-    table = Path("/proc/net/tcp6" if ":" in local[0] else "/proc/net/tcp").read_text("ascii")
+    """Say whether the calling thread's network has a connection between these two, in whatever state it is by now."""
+    table = Path("/proc/thread-self/net", "tcp6" if ":" in local[0] else "tcp").read_text("ascii")
     rows = (line.split()[1:3] for line in table.splitlines()[1:])
     return [_written(*local), _written(*remote)] in rows
 
