@@ -3,8 +3,8 @@
     python -m bench [NAME ...] [--rounds N] [--seconds S] [--write]
 
 Names: door (the agent's warm door against nginx), imds (the metadata door against Pod Identity's), cold (herds, node
-starts, neighbours, memory, start), rules (policies, tokens, signatures). ``--write`` keeps the tables in
-bench/RESULTS.md.
+starts, neighbours, memory, start), rules (policies, tokens, signatures), webhook (reviews against nginx, their pace,
+memory, start). ``--write`` keeps the tables in bench/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import agent_cold, agent_door, agent_metadata, rules
+from bench import agent_cold, agent_door, agent_metadata, rules, webhook
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 CAVEATS = (
@@ -29,7 +29,7 @@ CAVEATS = (
 def main() -> None:
     """Run the benchmarks that were named, or all."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="door, imds, cold, rules (all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="door, imds, cold, rules, webhook (all)")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of each case (5)")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a round (3)")
     parser.add_argument("--write", action="store_true", help="keep the tables in bench/RESULTS.md")
@@ -39,6 +39,7 @@ def main() -> None:
         "imds": lambda: agent_metadata.run(flags.rounds, flags.seconds),
         "cold": lambda: agent_cold.run(flags.rounds),
         "rules": lambda: rules.run(flags.rounds),
+        "webhook": lambda: webhook.run(flags.rounds, flags.seconds),
     }
     unknown = sorted(set(flags.names) - set(known))
     if unknown:

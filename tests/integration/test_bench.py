@@ -53,6 +53,16 @@ def test_cold() -> None:
     assert "| herd of 50, upstream denied | 1 upstream calls" in done.stdout
 
 
+@pytest.mark.skipif(not has_tools, reason="needs wrk and taskset")
+def test_webhook() -> None:
+    """A trial of it: a round of all takes long, for it starts with many service accounts."""
+    command = [str(ROOT / ".venv" / "bin" / "python"), "-m", "bench.webhook"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "whatever is answered: no role |" in done.stdout
+    assert "\n0 of wrk's " in done.stdout
+
+
 def test_an_unknown_name_is_refused() -> None:
     """With the names that there are."""
     done = bench("nothing")
