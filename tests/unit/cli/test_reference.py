@@ -63,8 +63,8 @@ def test_every_command_teaches_by_itself(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_agents_flags_are_there() -> None:
-    """Those of its own parser, in the agent's reference."""
-    text = (REFERENCE / "agent.md").read_text()
+    """Those of its own parser, in its reference or in that of its second door."""
+    text = (REFERENCE / "agent.md").read_text() + (REFERENCE / "metadata-door.md").read_text()
     for action in parser()._actions:
         for flag in action.option_strings:
             if flag not in {"-h", "--help", "--exit-with-stdin"}:
@@ -102,7 +102,8 @@ def test_the_webhooks_flags_events_and_metrics_are_there() -> None:
     named = set(re.findall(r"`(--?[a-z][a-z-]*)`", text))
     assert flags - {"-h", "--help"} == named
     room = Path(__file__).resolve().parents[3] / "src/rolecall/daemons/webhook"
-    source = "".join(path.read_text() for path in room.rglob("*.py"))
+    files = [*room.rglob("*.py"), room.parents[1] / "edges" / "certificate_files.py"]
+    source = "".join(path.read_text() for path in files)
     written = set(re.findall(r'\.(?:debug|info|warning|error|crash)\(\s*"([a-z_]+\.[a-z0-9_]+)"', source))
     assert {"review.answered", "certificate.shown"} <= written
     events = text[text.index("## Log") :]

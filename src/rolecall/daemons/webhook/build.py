@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
-from rolecall.daemons.webhook.certificate.files import CertificateFiles, read_pem
 from rolecall.daemons.webhook.certificate.keeper import CertificateKeeper
 from rolecall.daemons.webhook.config import ServerSettings, WebhookConfig
 from rolecall.daemons.webhook.gather import Associations, Gatherer
@@ -21,6 +20,8 @@ from rolecall.daemons.webhook.sources.look_ups import LookUpRules
 from rolecall.edges import entropy
 from rolecall.edges.aws.authentication import Authentication, ServiceAccountToken, Signature
 from rolecall.edges.aws.credential_chain import Surroundings, choose
+from rolecall.edges.certificate_files import CertificateFiles, read_pem
+from rolecall.edges.certificates import read_certificate
 from rolecall.edges.clock import Clock
 from rolecall.edges.http_client import HttpClient, split_url
 from rolecall.edges.kube.client import KubeClient
@@ -150,7 +151,9 @@ def _certificate(
     config: WebhookConfig, client: KubeClient, tls: ServerTls, clock: Clock, log: Log
 ) -> CertificateFiles | CertificateKeeper:
     if config.tls.files is not None:
-        return CertificateFiles(config.tls, tls, clock=clock, log=log)
+        return CertificateFiles(
+            *config.tls.files, config.tls.client_ca, tls, clock=clock, log=log, read=read_certificate
+        )
     place = (config.namespace, config.service)
     return CertificateKeeper(config.tls, place, client, tls, clock=clock, log=log, dice=entropy.uniform)
 

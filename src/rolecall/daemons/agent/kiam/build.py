@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from rolecall.core.grant import Hop
 from rolecall.core.names import RoleArn
@@ -26,11 +25,11 @@ from rolecall.edges.aws.imds import Imds, imds_endpoint
 from rolecall.edges.aws.node_credentials import Lease, NodeCredentials, SigningKey
 from rolecall.edges.aws.renewed import RenewedCredentials
 from rolecall.edges.aws.sts import AssumeRole
+from rolecall.edges.certificate_files import read_pem
 from rolecall.edges.clock import Clock
 from rolecall.edges.http_client import HttpClient
 from rolecall.edges.server_tls import ServerTls
 from rolecall.edges.telemetry import Log
-from rolecall.edges.watched_file import WatchedFile
 from rolecall.errors import BadName, Misconfigured
 from rolecall.mechanisms.metadata_proxy.remote import wire
 from rolecall.mechanisms.metadata_proxy.roles import base_of_profile
@@ -86,7 +85,7 @@ def build(config: KiamServerConfig, rules: Kiam, clock: Clock, log: Log) -> Kiam
     watching = Watching(client, pods, settings.keys(), node=None, cluster=None, clock=clock, log=log)
     node_of = _node_of(config, Agents(client, config.agents, config.audiences, _node_of_pod(pods), clock))
     server = Server(rules, pods, granted, node_of, log=log, denied=events, missing=watching.missing)
-    tls = ServerTls(client_ca=_read(config.ca))
+    tls = ServerTls(client_ca=read_pem(config.ca))
     return KiamServer(server, pods, granted, watching, events, tally, calls, own, https, tls)
 
 
@@ -170,10 +169,3 @@ def _leasing(assume: AssumeRole, role: RoleArn) -> Callable[[], Awaitable[Lease]
         return Lease(SigningKey(keys.access_key_id, keys.secret_access_key, keys.session_token), keys.expires_at)
 
     return lease
-
-
-def _read(path: Path) -> str:
-    found = WatchedFile(path).read()
-    if found is None:
-        raise Misconfigured(f"{path}: there is no such file", hint="--ca names the authority of agents' certificates")
-    return found.decode("utf-8", "replace")

@@ -6,10 +6,10 @@ import asyncio
 import sys
 
 from rolecall.daemons.agent.kiam.build import build, settled_rules
-from rolecall.daemons.agent.kiam.certificate import CertificateFiles
 from rolecall.daemons.agent.kiam.config import KiamServerConfig, read_server
 from rolecall.daemons.agent.kiam.metrics import Views
 from rolecall.daemons.runner import stop_on_signals
+from rolecall.edges.certificate_files import CertificateFiles
 from rolecall.edges.clock import SystemClock
 from rolecall.edges.http_server import HttpServer
 from rolecall.edges.limits import ServerLimits
@@ -41,7 +41,7 @@ async def _serve(config: KiamServerConfig) -> int:
     if not config.agents:
         log.warning("kiam.any_node", why="an agent of any node is given the role of any pod: leave out --any-node")
     parts = build(config, await settled_rules(config), clock, log)
-    certificate = CertificateFiles((config.certificate, config.key, config.ca), parts.tls, clock, log)
+    certificate = CertificateFiles(config.certificate, config.key, config.ca, parts.tls, clock=clock, log=log)
     certificate.start()
     door = HttpServer(parts.server, clock=clock, limits=_LIMITS, log=log)
     views = HttpServer(Views(parts), clock=clock, limits=_VIEWS, log=log)

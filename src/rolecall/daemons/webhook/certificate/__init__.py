@@ -1,1 +1,1 @@
-"""The webhook's certificate: out of files, or made here and shared by all replicas."""
+"""A certificate that the webhook makes itself, shared by all replicas and believed by the API server."""

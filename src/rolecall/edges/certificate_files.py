@@ -1,17 +1,20 @@
-"""A certificate out of files that somebody else renews, such as cert-manager."""
+"""A listener's certificate out of files that somebody else renews, such as cert-manager or a kubelet."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rolecall.core.secrets import Secret
-from rolecall.daemons.webhook.config import TlsSettings
-from rolecall.edges.certificates import read_certificate
 from rolecall.edges.clock import Clock
 from rolecall.edges.server_tls import ServerTls
 from rolecall.edges.telemetry import Log
 from rolecall.edges.watched_file import WatchedFile
 from rolecall.errors import Misconfigured, RolecallError
+
+if TYPE_CHECKING:
+    from rolecall.edges.certificates import Validity
 
 EVERY = 1.0
 """Seconds between two looks at the files."""
@@ -20,14 +23,18 @@ EVERY = 1.0
 class CertificateFiles:
     """Shows what the files hold, and what they hold later; files that do not fit together change nothing.
 
-    `ends` is when the certificate that is shown ends, in seconds since the epoch; `fault` what is wrong with the files.
+    With `client_ca` its authorities are believed of clients, as they are then. `read` says when a certificate ends
+    (`rolecall.edges.certificates`, which is large); without it `ends` stays 0, and one that has ended is shown. `ends`
+    is in seconds since the epoch; `fault` is what is wrong with the files.
     """
 
-    def __init__(self, settings: TlsSettings, tls: ServerTls, *, clock: Clock, log: Log) -> None:
-        assert settings.files is not None
+    def __init__(
+        self, certificate: Path, key: Path, client_ca: Path | None, tls: ServerTls, *, clock: Clock, log: Log,
+        read: Callable[[str], Validity] | None = None,
+    ) -> None:  # fmt: skip
+        self._read = read
         self._tls, self._clock, self._log = tls, clock, log
-        paths = [*settings.files, *([settings.client_ca] if settings.client_ca is not None else [])]
-        self._files = [WatchedFile(path) for path in paths]
+        self._files = [WatchedFile(path) for path in (certificate, key, client_ca) if path is not None]
         self.ends = 0.0
         self.fault = ""
 
@@ -58,21 +65,22 @@ class CertificateFiles:
 
     def _show(self) -> None:
         texts = [_text(file) for file in self._files]
-        found = read_certificate(texts[0])
-        if found.ends <= self._clock.now():
+        found = None if self._read is None else self._read(texts[0])
+        if found is not None and found.ends <= self._clock.now():
             raise Misconfigured(f"the certificate in {self._files[0].path} has ended", hint="renew it")
         self._tls.show(texts[0], Secret(texts[1]), *texts[2:])
-        self.ends, self.fault = found.ends, ""
-        self._log.info("certificate.shown", ends=round(found.ends), names=sorted(found.names)[:10])
+        self.ends, self.fault = (0.0 if found is None else found.ends), ""
+        fields = {} if found is None else {"ends": round(found.ends), "names": sorted(found.names)[:10]}
+        self._log.info("certificate.shown", file=self._files[0].path, **fields)
+
+
+def read_pem(path: Path | None) -> str | None:
+    """Return what a file of certificates holds; None where none is named. Raises `Misconfigured`."""
+    return None if path is None else _text(WatchedFile(path))
 
 
 def _text(file: WatchedFile) -> str:
     found = file.read()
     if found is None:
-        raise Misconfigured(f"{file.path}: there is no such file", hint="--tls-cert, --tls-key and --client-ca name it")
+        raise Misconfigured(f"{file.path}: there is no such file", hint="name a certificate, key or authority in PEM")
     return found.decode("utf-8", "replace")
-
-
-def read_pem(path: Path | None) -> str | None:
-    """Return what a file of certificates holds; None where there is none to read. Raises `Misconfigured`."""
-    return None if path is None else _text(WatchedFile(path))
