@@ -28,6 +28,7 @@ EXCEPTIONS: dict[str, tuple[str, str]] = {
     "rolecall/daemons/agent/metadata/mocked.py": ("JSON", "the identity document of an instance that is made up"),
     "rolecall/daemons/agent/metadata/docker_flags.py": ("JSON", "two of metadataproxy's settings are maps"),
     "rolecall/daemons/agent/probes.py": ("JSON", "how the agent is, for kubelets and people"),
+    "rolecall/daemons/controller/probes.py": ("JSON", "how the controller is, for kubelets and people"),
     "rolecall/daemons/webhook/probes.py": ("JSON", "how the webhook is, for kubelets and people"),
     "rolecall/daemons/local_aws/authenticate.py": ("JSON", COLUMN),
     "rolecall/daemons/local_aws/apiserver/accounts.py": ("JSON", COLUMN),

@@ -23,6 +23,7 @@ COMMANDS = {
     "session": "rolecall.cli.session:session",
     "agent": "rolecall.cli.agent:agent",
     "webhook": "rolecall.cli.webhook:webhook",
+    "controller": "rolecall.cli.controller:controller",
     "completion": "rolecall.cli.completion:completion",
     "version": "rolecall.cli.version:version",
 }

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from rolecall.core.secrets import Secret
 from rolecall.edges.kube.wire import Decoder, HasMeta, Meta
 from rolecall.mechanisms.metadata_proxy.secret_files import (
     API_VERSION,
@@ -21,6 +19,7 @@ from rolecall.mechanisms.metadata_proxy.secret_files import (
     LABELS,
     PROCESS,
     ROLE_ARN,
+    Files,
     Held,
     Resource,
     moment,
@@ -208,10 +207,19 @@ def name_of(body: bytes | bytearray) -> str:
     return _META(body).metadata.name
 
 
+class _InstanceInfo(msgspec.Struct, frozen=True):
+    InstanceProfileArn: str = ""
+
+
+def instance_profile(body: bytes) -> str:
+    """Return the ARN in the metadata service's ``iam/info``; raises `Upstream`."""
+    return Decoder[_InstanceInfo](_InstanceInfo)(body or b"{}").InstanceProfileArn
+
+
 # --- what is written ---------------------------------------------------------------------------------------
 
 
-def new_secret(resource: Resource, files: Mapping[str, Secret]) -> bytes:
+def new_secret(resource: Resource, files: Files) -> bytes:
     """Return a Secret of an AWSIAMRole, which owns it."""
     owner = {"apiVersion": API_VERSION, "kind": KIND, "name": resource.name, "uid": resource.uid}
     meta = {"name": resource.name, "namespace": resource.namespace, "labels": {**resource.labels, **LABELS}}
@@ -219,7 +227,7 @@ def new_secret(resource: Resource, files: Mapping[str, Secret]) -> bytes:
     return msgspec.json.encode({**body, "metadata": {**meta, "ownerReferences": [owner]}})
 
 
-def changed_secret(resource: Resource, held: Held, files: Mapping[str, Secret]) -> bytes:
+def changed_secret(resource: Resource, held: Held, files: Files) -> bytes:
     """Return the JSON Patch with new files; the API server says 409 where the Secret is not as we saw it."""
     return msgspec.json.encode(
         [
@@ -235,8 +243,9 @@ def only_if(held: Held) -> bytes:
     return msgspec.json.encode({"preconditions": {"uid": held.uid, "resourceVersion": held.version}})
 
 
-def _encoded(files: Mapping[str, Secret]) -> dict[str, str]:
-    return {name: base64.b64encode(content.reveal_bytes()).decode() for name, content in files.items()}
+def _encoded(files: Files) -> dict[str, str]:
+    texts = {name: text if isinstance(text, str) else text.reveal() for name, text in files.items()}
+    return {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
 
 
 def new_status(resource: Resource, state: State) -> bytes:

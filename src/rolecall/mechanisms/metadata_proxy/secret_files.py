@@ -32,8 +32,8 @@ KEYS = (ROLE_ARN, EXPIRE, INI, PROCESS, JSON, GENERATION)
 PROCESS_FILE = "[default]\ncredential_process = cat /meta/aws-iam/credentials.json\n"
 DURATION = 3600
 """Seconds of a session where the AWSIAMRole says nothing."""
-Files = Mapping[str, Secret]
-"""A Secret's data."""
+Files = Mapping[str, Secret | str]
+"""A Secret's data; what is secret in it cannot be printed."""
 _LONGEST_SESSION_NAME = 64
 _NOT_IN_SESSION = re.compile(r"[^\w+=,.@-]", re.ASCII)
 _SKEW = 300.0  # seconds that clocks may differ by
@@ -121,8 +121,8 @@ def withdraws(refusal: Refusal) -> bool:
 
 def unrestricted(rules: SecretFiles, namespace: Mapping[str, str] | None) -> bool:
     """Whether anybody who may write AWSIAMRoles into this namespace gets any role."""
-    listed = namespace is not None and rules.namespace_key in namespace
-    return rules.restrictions == "off" or (rules.restrictions == "where-set" and not listed)
+    unlisted = namespace is not None and rules.namespace_key not in namespace
+    return rules.restrictions == "off" or (rules.restrictions == "where-set" and unlisted)
 
 
 def _arn(rules: SecretFiles, reference: str) -> RoleArn | Refusal:
@@ -170,12 +170,12 @@ def files(issued: Issued, arn: RoleArn, generation: int) -> Files:
     for letter in "&<>":  # as Go's encoder writes them
         document = document.replace(letter, f"\\u{ord(letter):04x}")
     return {
-        ROLE_ARN: Secret(str(arn)),
-        EXPIRE: Secret(ends),
+        ROLE_ARN: str(arn),
+        EXPIRE: ends,
         INI: Secret("[default]\n" + "".join(f"aws_{name} = {value}\n" for name, value in lines.items())),
-        PROCESS: Secret(PROCESS_FILE),
+        PROCESS: PROCESS_FILE,
         JSON: Secret(document),
-        GENERATION: Secret(str(generation)),
+        GENERATION: str(generation),
     }
 
 

@@ -1,0 +1,217 @@
+"""Puts the controller together: watches that fill stores, a queue of what has to be looked at, and who leads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from rolecall.daemons.controller import wire
+from rolecall.daemons.controller.config import ControllerConfig
+from rolecall.daemons.controller.events import Recorder
+from rolecall.daemons.controller.issuing import Issuing
+from rolecall.daemons.controller.lease.leader import Leader
+from rolecall.daemons.controller.queue import Queue
+from rolecall.daemons.controller.reconcile import Reconciler
+from rolecall.daemons.controller.saying import Saying
+from rolecall.daemons.controller.stores import Namespaces, Roles, Secrets
+from rolecall.edges import entropy
+from rolecall.edges.clock import Clock
+from rolecall.edges.http_client import split_url
+from rolecall.edges.kube.client import KubeClient
+from rolecall.edges.kube.config import KubeConfig, in_cluster, read_kubeconfig
+from rolecall.edges.kube.watch import Watch, Watched
+from rolecall.edges.kube.wire import HasMeta
+from rolecall.edges.limits import TokenBucket
+from rolecall.edges.telemetry import Log
+from rolecall.errors import Misconfigured
+from rolecall.mechanisms.metadata_proxy.secret_files import unrestricted
+
+STUCK = 60.0
+"""Seconds without a turn of the queue, which turns every five, after which a restart may help."""
+
+
+class Fenced:
+    """The API server for one that may write only while it leads: each write asks first."""
+
+    def __init__(self, client: KubeClient, leader: Leader | None) -> None:
+        self._client, self._leader = client, leader
+
+    def check(self) -> None:
+        """Raise `NotLeading` where nothing may be written."""
+        if self._leader is not None:
+            self._leader.check()
+
+    async def get(self, path: str) -> bytearray:
+        """Return an object."""
+        return await self._client.get(path)
+
+    async def create(self, path: str, body: bytes) -> bytearray:
+        """POST an object."""
+        self.check()
+        return await self._client.create(path, body)
+
+    async def patch(self, path: str, body: bytes, *, kind: str = "merge-patch") -> bytearray:
+        """PATCH an object."""
+        self.check()
+        return await self._client.patch(path, body, kind=kind)
+
+    async def delete(self, path: str, options: bytes = b"") -> bytearray:
+        """DELETE an object."""
+        self.check()
+        return await self._client.delete(path, options)
+
+
+class Controller:
+    """The parts that the process runs, from `start` to `close`. `broken` says that one of them ended by a defect."""
+
+    def __init__(self, config: ControllerConfig, issuing: Issuing, client: KubeClient, clock: Clock, log: Log) -> None:
+        self.config, self.issuing, self.rules = config, issuing, issuing.rules
+        self._client, self.clock, self._log = client, clock, log
+        self.roles, self.secrets = Roles(self._changed), Secrets(self._changed)
+        self.namespaces = Namespaces(self.rules.namespace_key, self._changed_in)
+        instance = f"{config.instance}_{entropy.token_hex(8)}"
+        self.leader = config.lease and Leader(client, config.lease, instance, clock=clock, dice=entropy.dice, log=log)
+        objects = Fenced(client, self.leader)
+        self.recorder = Recorder(objects, instance, clock=clock, suffix=lambda: entropy.token_hex(8), log=log)
+        self.reconciler = Reconciler(
+            self.rules, objects, issuing.assume, Saying(objects, self.recorder, self.roles, clock=clock, log=log),
+            TokenBucket(rate=config.sts_qps, burst=max(1.0, 2 * config.sts_qps), clock=clock),
+            roles=self.roles, secrets=self.secrets, namespaces=self.namespaces,
+            clock=clock, log=log, resync=config.interval, dice=entropy.dice,
+        )  # fmt: skip
+        self.queue = Queue(self.reconciler, workers=config.workers, clock=clock, dice=entropy.dice, log=log)
+        self.watches = self._watched(partial(Watch, client, clock=clock, dice=entropy.dice, log=log))
+        self.broken = self.stopping = False
+        self._working = False
+        self._warned: set[str] = set()
+        self._stop: Callable[[], object] = lambda: None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, stop: Callable[[], object]) -> None:
+        """Begin; `stop` is called where a part ends, which none does by itself. Call it once, inside the loop."""
+        self._stop = stop
+        for name, watch in self.watches.items():
+            self._keep(name, watch.run())
+        self._keep("queue", self.queue.run())
+        self._keep("leader", self._lead())
+
+    @property
+    def missing(self) -> list[str]:
+        """Return what is not known yet."""
+        return [name for name, watch in self.watches.items() if not watch.listed.is_set()]
+
+    @property
+    def working(self) -> bool:
+        """Whether this replica is the one that works."""
+        return self._working
+
+    def faults(self) -> list[str]:
+        """Return what a restart may mend."""
+        found = ["a part of the controller has ended"] if self.broken else []
+        stuck = self.clock.monotonic() - self.queue.beat > STUCK
+        return [*found, "the queue does not turn"] if stuck else found
+
+    def open_namespaces(self) -> set[str]:
+        """Return the namespaces with AWSIAMRoles that may have any role."""
+        names = {seen.resource.namespace for seen in self.roles}
+        return {name for name in names if unrestricted(self.rules, self.namespaces.get(name))}
+
+    async def drain(self, seconds: float) -> None:
+        """Begin nothing more, let what is under way end, and give the Lease up."""
+        self.stopping = True
+        await self.queue.drain(seconds)
+        self._working = False
+        if self.leader is not None:
+            await self.leader.release()
+
+    async def close(self) -> None:
+        """End it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.issuing.close()
+        self._client.close()
+
+    # --- within ----------------------------------------------------------------------------------------
+
+    def _watched(self, watch: Callable[..., Watch[Any, Any]]) -> dict[str, Watch[Any, Any]]:
+        where, selector = self.config.namespace, (("labelSelector", wire.SELECTOR),)
+        roles = Watched(wire.path(wire.ROLES, where), wire.RoleForm, wire.seen_of)
+        secrets = Watched(wire.path(wire.SECRETS, where), wire.SecretForm, wire.held_of, selector)
+        found = {"awsiamroles": watch(roles, self.roles), "secrets": watch(secrets, self.secrets)}
+        if self.rules.restrictions != "off":
+            only = (("fieldSelector", f"metadata.name={where}"),) if where else ()
+            kept = Watched(wire.NAMESPACES, HasMeta, self.namespaces.kept, only, metadata_only=True)
+            found["namespaces"] = watch(kept, self.namespaces)
+        return found
+
+    async def _lead(self) -> None:
+        """Work once everything is known, and while this replica leads."""
+        await asyncio.gather(*(watch.listed.wait() for watch in self.watches.values()))
+        if self.leader is not None:
+            await self.leader.run(self._begin, self._end)
+        self._begin()
+        await asyncio.Event().wait()
+
+    def _begin(self) -> None:
+        self._working = True
+        keys = {seen.key for seen in self.roles} | {(held.namespace, held.name) for held in self.secrets}
+        for key in keys:
+            self._changed(key)
+
+    def _end(self) -> None:
+        self._working = False
+        self.queue.drop_all()
+
+    def _changed(self, key: tuple[str, str]) -> None:
+        if self._working:
+            self.queue.add(key)
+            self._warn(key[0])
+
+    def _changed_in(self, namespace: str) -> None:
+        for seen in self.roles if self._working else ():
+            if seen.resource.namespace == namespace:
+                self._changed(seen.key)
+
+    def _warn(self, namespace: str) -> None:
+        """Say once that a namespace's AWSIAMRoles get any role, and again where it has become so anew."""
+        if not unrestricted(self.rules, self.namespaces.get(namespace)):
+            self._warned.discard(namespace)
+        elif namespace not in self._warned and self.rules.restrictions != "off":
+            self._warned.add(namespace)
+            self._log.warning(
+                "controller.any_role", namespace=namespace, why="it has no list of roles",
+                hint=f"annotate it with {self.rules.namespace_key}, or set --namespace-restrictions everywhere",
+            )  # fmt: skip
+
+    def _keep(self, name: str, work: Awaitable[None]) -> None:
+        self._tasks.append(asyncio.ensure_future(self._run(name, work)))
+
+    async def _run(self, name: str, work: Awaitable[None]) -> None:
+        """None of these ends by itself: one that does is a defect, and a process without it would be silent."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process must not go on without this part
+            self._log.crash("controller.part_ended", error, part=name)
+        self.broken = True
+        self._stop()
+
+
+def api_server(config: ControllerConfig) -> KubeConfig:
+    """Return who the controller is to the API server; raises `Misconfigured`."""
+    found = read_kubeconfig(config.kubeconfig) if config.kubeconfig else in_cluster(config.environment)
+    if found is None:
+        raise Misconfigured(
+            "AWSIAMRoles are read from the API server, and there is no service account here",
+            hint="give --kubeconfig FILE, or mount the pod's service account token",
+        )
+    if config.apiserver is None:
+        return found
+    origin, base = split_url(config.apiserver)
+    if origin.scheme != found.origin.scheme:
+        raise Misconfigured(f"--apiserver {origin} has another scheme than {found.origin}", hint="use that of it")
+    name = found.server_name if found.server_name != found.origin.host else origin.host
+    return replace(found, origin=origin, base=base.rstrip("/"), server_name=name)
