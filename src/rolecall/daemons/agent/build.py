@@ -193,6 +193,7 @@ def _cache(config: AgentConfig, upstream: Source, clock: Clock, log: Log, audit:
     rules = CacheRules(
         size=config.cache_size if config.renewal else 0,
         service_qps=config.service_qps,
+        denied_grace=config.grace,
         freshness=FreshnessRules(renewal_ttl=config.renewal or 1.0),
         flights=FlightRules(seconds=ANSWER_WITHIN + _A_LITTLE),
     )

@@ -64,6 +64,7 @@ class AgentConfig:
     source_check: str = "off"
     kubeconfig: Path | None = None
     warm_file: Path | None = None
+    grace: float = 900.0
     metadata: MetadataSettings | None = None
 
     @property
@@ -139,8 +140,8 @@ def read_config(
 def _cache(flags: argparse.Namespace) -> dict[str, Any]:
     """Return the bounds of the cache."""
     qps = flags.max_service_qps if flags.max_service_qps > 0 else 3
-    renewal = seconds(flags.max_credential_retention_before_renewal)
-    return {"renewal": renewal, "cache_size": flags.max_cache_size, "service_qps": qps}
+    renewal, grace = seconds(flags.max_credential_retention_before_renewal), seconds(flags.grace)
+    return {"renewal": renewal, "grace": grace, "cache_size": flags.max_cache_size, "service_qps": qps}
 
 
 def _signs(flags: argparse.Namespace) -> bool:

@@ -72,6 +72,7 @@ def _add_upstream(parser: argparse.ArgumentParser) -> None:
     )
     add("--max-cache-size", metavar="N", type=_count, default=2000, help="credentials held at most (2000)")
     add("--max-service-qps", metavar="N", type=_rate, default=3, help="renewals started a second (3)")
+    add("--grace", metavar="DURATION", default="15m", help="serve what is held so long past an AccessDenied (15m)")
     add("--warm-file", metavar="FILE", help="keep what is held in this file on tmpfs, for the agent after this one")
     add("--endpoint", metavar="URL", default="", help="another EKS Auth, such as Rolecall's server")
     add("--upstream-token-file", metavar="FILE", help="show the endpoint this service-account token; sign nothing")

@@ -401,6 +401,23 @@ def test_another_role_replaces_one_that_lasts_longer(play: Play) -> None:
     play(scene)
 
 
+@pytest.mark.parametrize(("grace", "minutes"), [("0", 0), ("1h", 58)])
+def test_the_grace_is_the_operators(play: Play, grace: str, minutes: int) -> None:
+    """Past an AccessDenied at a renewal; with none, what is held ends with it."""
+
+    async def scene(node: Node) -> None:
+        await node.wait()
+        node.upstream.script = says(error(400, "AccessDeniedException"))
+        while node.questions == 1:
+            await node.clock.advance(MINUTE)
+        await node.clock.advance(minutes * MINUTE)
+        assert (await node.wait())[0][0] == (200 if minutes else 400)
+        await node.clock.advance(2 * MINUTE)
+        assert (await node.wait())[0][0] == 400
+
+    play(scene, "--grace", grace)
+
+
 # --- the issuer's keys -----------------------------------------------------------------------------------------
 
 
