@@ -23,7 +23,8 @@ class WatchedFile:
         """Say whether the file is another one than at the last look; True at the first."""
         try:
             found = self.path.stat()
-            seen = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
+            # Its own change as well as its content's: a file that could not be read is another one once it may be.
+            seen = (found.st_dev, found.st_ino, found.st_ctime_ns, found.st_size)
         except OSError:
             seen = None
         changed = not self._looked or seen != self._seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rolecall.core.exchange import Reply, Request
 from rolecall.daemons.environment import seconds
@@ -53,6 +54,7 @@ def text(status: int, words: str, reason: str = "", *, retry: bool = False) -> R
     return Reply(status, words.encode(), (*_TEXT, *((("retry-after", "1"),) if retry else ())), reason)
 
 
+@lru_cache(64)
 def _patience(query: str) -> float:
     """Return the seconds that the API server waits (``?timeout=10s``), less what the way back takes."""
     said = next((part[8:] for part in query.split("&") if part.startswith("timeout=")), "")

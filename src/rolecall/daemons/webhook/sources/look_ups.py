@@ -26,11 +26,14 @@ Name = tuple[str, str]
 @dataclass(frozen=True, slots=True)
 class LookUpRules:
     """`most` calls are under way at once, `a_second` begin on average and as many more as a quiet time has saved up to
-    `burst`; each has `seconds`. `waiting` names may wait for their turn, each for `patience` seconds."""
+    `burst`; each has `seconds`. `waiting` names may wait for their turn, each for `patience` seconds.
+
+    A pod without a role costs one, so they are as many as an API server creates pods, and few beside the work of that.
+    """
 
     most: int = 16
-    a_second: float = 100.0
-    burst: float = 500.0
+    a_second: float = 400.0
+    burst: float = 1000.0
     seconds: float = 2.0
     waiting: int = 1000
     patience: float = 5.0
