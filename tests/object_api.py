@@ -73,6 +73,11 @@ class ObjectApi:
         await self._call("GET", path)
         return _encoded(self._found(path))
 
+    async def meta(self, path: str) -> bytearray:
+        """GET of the metadata alone."""
+        await self._call("GET", path)
+        return _encoded({"metadata": self._found(path)["metadata"]})
+
     async def create(self, path: str, body: bytes) -> bytearray:
         """POST."""
         await self._call("POST", path)

@@ -62,14 +62,17 @@ class ControllerProcess:
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevPlane]:
-    """An identity plane with two roles that the controller may assume, and one that it may not."""
+    """An identity plane with two roles that the controller's role may assume, and one that it may not."""
     home = tmp_path_factory.mktemp("plane")
     plane = DevPlane(home / "state", home).start()
     us, ec2 = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, {"Service": "ec2.amazonaws.com"}
-    for name, principal in (("carts", us), ("web", us), ("locked", ec2)):
+    for name, principal in (("controller", us), ("carts", us), ("web", us), ("locked", ec2)):
         who = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
         document = json.dumps({"Version": "2012-10-17", "Statement": [who]})
         plane.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=document)
+    may = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": f"{BASE}*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [may]})
+    plane.client("iam").put_role_policy(RoleName="controller", PolicyName="assume", PolicyDocument=policy)
     yield plane
     assert plane.stop() == 0
 
@@ -89,8 +92,9 @@ def kubeconfig(control_plane: ControlPlane) -> Path:
 def controller(
     kubeconfig: Path, plane: DevPlane, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ControllerProcess]:
-    """The one replica of most tests."""
-    process = ControllerProcess(tmp_path_factory.mktemp("controller"), kubeconfig, plane, "one")
+    """The one replica of most tests; it assumes its own role first."""
+    directory = tmp_path_factory.mktemp("controller")
+    process = ControllerProcess(directory, kubeconfig, plane, "one", "--assume-role=controller")
     yield process
     code, log = process.stop(), process.log()
     assert code == 0, log
@@ -190,13 +194,13 @@ def who_am_i(data: dict[str, str], plane: DevPlane, directory: Path, file: str) 
 
 
 def key_of(data: dict[str, str]) -> str:
-    return str(json.loads(data["credentials.json"])["AccessKeyId"])
+    return str(json.loads(data.get("credentials.json", "{}")).get("AccessKeyId", ""))
 
 
 def test_it_is_renewed(shop: Shop) -> None:
     """What is about to end, what somebody deleted, what somebody broke, and what asks for something else."""
     shop.ask("carts")
-    keys = {key_of(shop.secret())}
+    keys = {"", key_of(shop.secret())}
 
     def renewed(what: str) -> dict[str, str]:
         wait_until(lambda: shop.has() and key_of(shop.secret()) not in keys, f"other credentials after {what}")
@@ -215,7 +219,7 @@ def test_it_is_renewed(shop: Shop) -> None:
     shop.admin.patch(f"{shop.roles}/app", {"spec": {"roleReference": role_arn("web")}})
     wait_until(lambda: shop.secret()["role-arn"] == role_arn("web"), "the other role's credentials")
     assert shop.secret()["awsiamrole-generation"] == "2"
-    assert len(keys) == 4
+    assert len(keys) == 5
 
 
 def test_a_namespace_has_what_its_list_permits(shop: Shop) -> None:
@@ -277,6 +281,16 @@ def test_a_role_that_cannot_be_had(shop: Shop) -> None:
     shop.admin.patch(f"{shop.roles}/app", {"spec": {"roleReference": "carts"}})
     assert shop.secret()["role-arn"] == role_arn("carts")
     assert len(shop.said("GetCredentialsFailed")) == 1
+
+
+def test_a_role_that_assumes_roles_gets_an_hour(shop: Shop) -> None:
+    """A longer wish is shortened, and said, where STS would refuse it."""
+    kind = {"apiVersion": "zalando.org/v1", "kind": "AWSIAMRole", "metadata": {"name": "app"}}
+    shop.admin.create(shop.roles, {**kind, "spec": {"roleReference": "carts", "roleSessionDuration": 7200}})
+    left = datetime.fromisoformat(shop.secret()["expire"]) - datetime.now(UTC)
+    assert timedelta(minutes=50) < left <= timedelta(hours=1)
+    wait_until(lambda: shop.ready().get("status") == "True", "the AWSIAMRole to be ready")
+    assert "shortened to 3600" in shop.ready()["message"]
 
 
 def test_it_is_deleted(shop: Shop) -> None:

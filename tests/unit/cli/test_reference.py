@@ -11,6 +11,7 @@ import pytest
 
 from rolecall.cli.main import cli
 from rolecall.daemons.agent.flags import parser
+from rolecall.daemons.controller.flags import parser as flags_of_controller
 from rolecall.daemons.local_aws import iam
 from rolecall.daemons.webhook.flags import parser as flags_of_webhook
 
@@ -111,6 +112,21 @@ def test_the_webhooks_flags_events_and_metrics_are_there() -> None:
     families = set(re.findall(r'"((?:rolecall_|pod_identity_|http_request_)\w+)"', (room / "metrics.py").read_text()))
     families -= {f"http_request_latencies_{part}" for part in ("bucket", "sum", "count")}
     assert set(re.findall(r"`((?:rolecall|pod_identity|http_request)_\w+)[`{]", text)) == families
+
+
+def test_the_controllers_flags_events_and_metrics_are_there() -> None:
+    """All that the process takes, writes and counts, and no flag that does not exist."""
+    text = (REFERENCE / "controller.md").read_text()
+    flags = {flag for action in flags_of_controller()._actions for flag in action.option_strings}
+    assert flags - {"-h", "--help", "--no-debug"} == set(re.findall(r"`(--?[a-z][a-z-]*)[`=: ]", text))
+    room = Path(__file__).resolve().parents[3] / "src/rolecall/daemons/controller"
+    source = "".join(path.read_text() for path in room.rglob("*.py"))
+    written = set(re.findall(r'\.(?:info|warning|error|crash)\(\s*"([a-z_]+\.[a-z0-9_]+)"', source))
+    assert {"controller.issued", "controller.any_role"} <= written
+    assert [event for event in sorted(written) if f"`{event}`" not in text] == []
+    families = re.findall(r'"rolecall_controller_(\w+)"', (room / "metrics.py").read_text())
+    assert len(families) > 15
+    assert [family for family in families if f"`{family}`" not in text] == []
 
 
 def test_every_iam_operation_is_there() -> None:

@@ -20,7 +20,7 @@ from rolecall.daemons.controller.stores import Namespaces, Roles, Secrets
 from rolecall.edges import entropy
 from rolecall.edges.clock import Clock
 from rolecall.edges.http_client import split_url
-from rolecall.edges.kube.client import KubeClient
+from rolecall.edges.kube.client import METADATA, KubeClient
 from rolecall.edges.kube.config import KubeConfig, in_cluster, read_kubeconfig
 from rolecall.edges.kube.watch import Watch, Watched
 from rolecall.edges.kube.wire import HasMeta
@@ -47,6 +47,10 @@ class Fenced:
     async def get(self, path: str) -> bytearray:
         """Return an object."""
         return await self._client.get(path)
+
+    async def meta(self, path: str) -> bytearray:
+        """Return an object without what it holds: its metadata."""
+        return await self._client.get(path, accept=METADATA)
 
     async def create(self, path: str, body: bytes) -> bytearray:
         """POST an object."""
@@ -88,7 +92,7 @@ class Controller:
         self._working = False
         self._warned: set[str] = set()
         self._stop: Callable[[], object] = lambda: None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, stop: Callable[[], object]) -> None:
         """Begin; `stop` is called where a part ends, which none does by itself. Call it once, inside the loop."""
@@ -125,13 +129,16 @@ class Controller:
         await self.queue.drain(seconds)
         self._working = False
         if self.leader is not None:
+            leading = self._tasks.pop("leader")  # first: it would take the Lease again
+            leading.cancel()
+            await asyncio.gather(leading, return_exceptions=True)
             await self.leader.release()
 
     async def close(self) -> None:
         """End it."""
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await self.issuing.close()
         self._client.close()
 
@@ -188,7 +195,7 @@ class Controller:
             )  # fmt: skip
 
     def _keep(self, name: str, work: Awaitable[None]) -> None:
-        self._tasks.append(asyncio.ensure_future(self._run(name, work)))
+        self._tasks[name] = asyncio.ensure_future(self._run(name, work))
 
     async def _run(self, name: str, work: Awaitable[None]) -> None:
         """None of these ends by itself: one that does is a defect, and a process without it would be silent."""

@@ -105,7 +105,9 @@ def checked_base(text: str) -> str:
 
 def _rules(flags: argparse.Namespace) -> SecretFiles:
     if not _KEY.fullmatch(flags.namespace_key):
-        raise Misconfigured(f"--namespace-key {flags.namespace_key[:80]!r} is no annotation's name")
+        raise Misconfigured(
+            f"--namespace-key {flags.namespace_key[:80]!r} is no annotation's name", hint="such as team.example/roles"
+        )
     return SecretFiles(
         base=checked_base(flags.base_role_arn) if flags.base_role_arn else "",
         restrictions=flags.namespace_restrictions,

@@ -84,10 +84,12 @@ class Queue:
         self._failed.clear()
 
     async def drain(self, seconds: float) -> None:
-        """Begin nothing more, and give what is under way so many seconds."""
+        """Begin nothing more, give what is under way so many seconds, and cancel what is left then."""
         self._workers = 0
-        if self._running:
-            await asyncio.wait(list(self._running.values()), timeout=seconds)
+        if under_way := list(self._running.values()):
+            await asyncio.wait(under_way, timeout=seconds)
+            self.drop_all()
+            await asyncio.gather(*under_way, return_exceptions=True)
 
     def _begin_what_is_due(self) -> float:
         """Begin, and return the seconds until there may be more to begin."""

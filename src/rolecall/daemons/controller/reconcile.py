@@ -37,6 +37,8 @@ class Objects(Protocol):
 
     async def get(self, path: str) -> bytearray: ...
 
+    async def meta(self, path: str) -> bytearray: ...
+
     async def create(self, path: str, body: bytes) -> bytearray: ...
 
     async def patch(self, path: str, body: bytes, *, kind: str = "merge-patch") -> bytearray: ...
@@ -155,9 +157,10 @@ class Reconciler:
         return self._later()
 
     async def _unlabelled(self, key: Key) -> Held | None:
-        """Return the Secret that is there though no watch has brought it; it is asked for before STS is."""
+        """Return the Secret that is there though no watch has brought it; it is asked for before STS is. What it holds
+        stays where it is: it may be anybody's."""
         try:
-            return wire.read_secret(await self._objects.get(wire.path(wire.SECRETS, *key)))
+            return wire.read_secret(await self._objects.meta(wire.path(wire.SECRETS, *key)))
         except ApiError as error:
             if error.status != NOT_FOUND:
                 raise
@@ -210,7 +213,7 @@ class Reconciler:
         except ApiError as error:
             if error.status != CONFLICT:
                 raise
-        now = wire.read_secret(await self._objects.get(place))  # somebody has changed something else of it
+        now = wire.read_secret(await self._objects.meta(place))  # somebody has changed something else of it
         if now.uid != held.uid or resource.uid not in now.owners:
             raise Upstream(f"the Secret {resource.namespace}/{resource.name} is another one by now")
         body = wire.changed_secret(resource, now, files)

@@ -115,8 +115,9 @@ def permits(rules: SecretFiles, arn: RoleArn, namespace: Mapping[str, str] | Non
 
 
 def withdraws(refusal: Refusal) -> bool:
-    """Whether what was issued before is taken away: somebody has decided against it, and nothing is just unreadable."""
-    return refusal.reason in ("namespace-forbids", "no-list")
+    """Whether what was issued before is taken away: somebody has decided against it. What is missing or cannot be read
+    ends a renewal, and no pod."""
+    return refusal.reason == "namespace-forbids"
 
 
 def unrestricted(rules: SecretFiles, namespace: Mapping[str, str] | None) -> bool:
