@@ -168,3 +168,17 @@ def ask_or_none(door: str, path: str, address: str) -> tuple[int, bytes] | None:
         return ask(door, path, address)
     except OSError:
         return None
+
+
+def test_the_nodes_own_role_only_by_name(stage: DevPlane, tmp_path: Path) -> None:
+    """Whoever asks is the node, as EC2 has it; it is warned of; user data stays where it is; a token is not needed."""
+    env = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": stage.imds_url}
+    with agent(tmp_path, *HERE, *OFF, "--dialect", "host-role", env=env) as started:
+        assert "any of them is the node" in str(started.event("imds.host_role")["why"])
+        imds = started.door()
+        assert ask(imds, ROLES, A) == (200, b"rolecall-node")
+        status, body = ask(imds, ROLES + "rolecall-node", B)
+        assert (status, who(stage, body)) == (200, "rolecall-node")
+        assert ask(imds, ROLES + "other", A)[0] == 404
+        assert ask(imds, "/latest/user-data", A)[0] == 404
+        assert b"assumed-role/rolecall-node/i-" in ask(imds, "/latest/meta-data/iam/info", A)[1]

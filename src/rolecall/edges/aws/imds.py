@@ -15,6 +15,7 @@ from rolecall.errors import BadName, Misconfigured
 
 ENDPOINTS = {"ipv4": "http://169.254.169.254", "ipv6": "http://[fd00:ec2::254]"}
 ROLES = "/latest/meta-data/iam/security-credentials/"
+INFO = "/latest/meta-data/iam/info"
 
 _WITHIN = 1.0  # seconds for each of the three questions, as with AWS's SDKs
 _LONGEST = 16_384

@@ -39,6 +39,7 @@ from rolecall.mechanisms.metadata_proxy.issue import Assume
 if TYPE_CHECKING:
     from rolecall.daemons.agent.kiam.remote import KiamServer
     from rolecall.daemons.agent.metadata.by_docker import ByDocker
+    from rolecall.daemons.agent.metadata.node_role import NodeRole, NodeRoleDoor
 
 _THREADS = 16
 
@@ -60,6 +61,8 @@ class MetadataDoor:
     own: Chosen | None = None
     https: list[HttpClient] = field(default_factory=list)
     server: KiamServer | None = None
+    node_role: NodeRole | None = None
+    node_role_door: NodeRoleDoor | None = None
 
     def __call__(self, request: Request) -> Reply | Awaitable[Reply]:
         """Answer a request. kube2iam's probe is the kubelet's, which is no pod and names the service otherwise."""
@@ -67,6 +70,8 @@ class MetadataDoor:
             return health(self.settings.hosts, self.documents)
         if request.path in (PING, KIAM_HEALTH) and self.settings.dialect == "kiam":
             return kiam_health(request, self.documents, self.server)
+        if self.node_role_door is not None:
+            return self.node_role_door(request)
         return self.corridor(request)
 
     @property
@@ -86,6 +91,9 @@ class MetadataDoor:
         if settings.dialect == "kube2iam" and not settings.kube2iam.restrictions:
             why = "any pod may name any role that this agent may assume"
             log.warning("imds.no_namespace_restrictions", why=why, hint="add --namespace-restrictions")
+        if settings.dialect == "host-role":
+            why = "every pod is given the node's own role: any of them is the node"
+            log.warning("imds.host_role", why=why, hint="give pods roles of their own, and use --dialect deny")
         if settings.discover_default:
             role = settings.kube2iam.default_role
             why = "the node's own role is given to every pod without an annotation"
@@ -120,6 +128,8 @@ class MetadataDoor:
             await self.docker.close()
         if self.prefetch is not None:
             await self.prefetch.close()
+        if self.node_role is not None:
+            await self.node_role.close()
         await self.granted.cache.close()
         if isinstance(self.documents, NodeDocuments):
             await self.documents.close()
@@ -166,9 +176,23 @@ def metadata_door(config: AgentConfig, proof: Proof, clock: Clock, log: Log) -> 
     if server is not None:
         corridor.denied = server.report
         server.learned = lambda rules: corridor.speak(settings.kiam_manners(rules))
+    if settings.dialect == "host-role":
+        _give_the_nodes_role(door, config, imds, terms, clock, log)
     door.prefetch = _prefetch(settings, pods, corridor, clock)
     door.warn(log)
     return door
+
+
+def _give_the_nodes_role(
+    door: MetadataDoor, config: AgentConfig, imds: Imds | None, terms: Terms, clock: Clock, log: Log
+) -> None:
+    from rolecall.daemons.agent.metadata.node_role import NodeRole, NodeRoleDoor  # here: no other door needs it
+
+    if imds is None:
+        raise Misconfigured("--dialect host-role has no node to ask", hint="unset AWS_EC2_METADATA_DISABLED")
+    door.node_role = NodeRole(imds, door.documents, config.node or "this node", clock, log)
+    allowed = door.settings.of_the_node()
+    door.node_role_door = NodeRoleDoor(door.node_role, door.documents, terms, allowed, clock, door.tally)
 
 
 def _prefetch(

@@ -43,6 +43,10 @@ class Terms:
     hops: int = 1
     hosts: Collection[str] = HOSTS
 
+    def limited(self, request: Request, reply: Reply) -> Reply:
+        """Return a reply as it leaves: one with a session token goes so many hops and no further."""
+        return replace(reply, hops=self.hops) if request.method == "PUT" and reply.status == 200 else reply
+
 
 class MetadataCorridor:
     """Answers the requests of a metadata door. Without `whose` it knows nobody, and gives documents only."""
@@ -91,8 +95,9 @@ class MetadataCorridor:
         who = found.caller if isinstance(found, Facts) else None
         asked = door.parse(request, self._gate(request, found), self.dialect, now=self._clock.now())
         if isinstance(asked, Reply):
-            if request.method == "PUT" and asked.status == 200:
-                asked = self._token(asked, found)
+            if isinstance(found, Refusal) and request.method == "PUT" and asked.status == 200:
+                asked = imds.error(404, found.reason)  # whoever is nobody may be somebody a moment later
+            asked = self._terms.limited(request, asked)
             return self.tally.answered(request, asked, None, who)
         if isinstance(found, Refusal) or (found is None and asked.what != "document"):
             return self._refuse(request, asked, found or _NOBODY, None)
@@ -113,12 +118,6 @@ class MetadataCorridor:
             source = f"{source} {found.caller.id}"
             required = required or (found.namespace or {}).get(VERSION_KEY) == "required"
         return Gate(terms.key, source, required, terms.hosts)
-
-    def _token(self, given: Reply, found: Facts | Refusal | None) -> Reply:
-        """Return a token's reply as it leaves; there is none for nobody, who may be somebody a moment later."""
-        if isinstance(found, Refusal):
-            return imds.error(404, found.reason)
-        return replace(given, hops=self._terms.hops)
 
     def _credentials(self, request: Request, asked: Asked, found: Facts) -> Reply | Awaitable[Reply]:
         decision = self.dialect.decide(asked, found)

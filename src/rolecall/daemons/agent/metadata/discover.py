@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from rolecall.daemons.agent.metadata.settings import MetadataSettings
-from rolecall.edges.aws.imds import Imds, imds_endpoint
+from rolecall.edges.aws.imds import INFO, Imds, imds_endpoint
 from rolecall.edges.aws.node_credentials import NoNodeCredentials
 from rolecall.edges.http_client import HttpClient
 from rolecall.errors import BadName, Misconfigured
@@ -15,7 +15,6 @@ from rolecall.mechanisms.metadata_proxy.roles import base_of_profile
 from rolecall.mechanisms.metadata_proxy.wire import instance_profile
 
 _TRIES = 3
-_INFO = "/latest/meta-data/iam/info"
 
 
 def discovered(settings: MetadataSettings, environment: Mapping[str, str]) -> MetadataSettings:
@@ -41,7 +40,7 @@ async def _ask(url: str, *, default: bool) -> tuple[str, str]:
     try:
         for _ in range(_TRIES):
             try:
-                profile = instance_profile(await imds.document(_INFO) or b"")
+                profile = instance_profile(await imds.document(INFO) or b"")
                 return profile, (await imds.role() if default else "")
             except NoNodeCredentials as failure:
                 why = failure.message

@@ -97,5 +97,9 @@ class MetadataSettings:
         of_kiam = {kiam.role_key, kiam.external_id_key, kiam.session_key, kiam.namespace_key}
         return frozenset({VERSION_KEY} | (of_kiam if self.dialect == "kiam" else of_kube2iam))
 
+    def of_the_node(self) -> Collection[str]:
+        """Return the documents that pods may read beside the node's role."""
+        return self._allowed("legacy-read")
+
     def _allowed(self, usual: str) -> Collection[str]:
         return PRESETS[self.documents or usual]
