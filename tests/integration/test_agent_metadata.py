@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,6 +110,11 @@ def test_pods_get_their_annotated_roles(stage: DevPlane, roles: list[str], clust
             assert ask(imds, ROLES + other, address, **token)[0] == 403
         issued = started.event("imds.issued")
         assert (issued["pod"], issued["pod_uid"], issued["role"]) == ("a", "uid-a", role_arn(reader))
+        with ThreadPoolExecutor(1) as pool:  # a pod that is quicker than its event
+            late = pool.submit(ask, imds, ROLES, "127.0.0.4")
+            time.sleep(0.3)
+            annotated(cluster, "late", "127.0.0.4", reader)
+            assert late.result()[0] == 401  # known, and to show a token: it is not 404
         cluster.change(lambda: cluster.api.drop(PODS, "a"))
         annotated(cluster, "c", A, writer)
         wait_until(lambda: ask(imds, ROLES, A)[0] == 401, "the new pod")
@@ -182,3 +191,83 @@ def test_the_nodes_own_role_only_by_name(stage: DevPlane, tmp_path: Path) -> Non
         assert ask(imds, ROLES + "other", A)[0] == 404
         assert ask(imds, "/latest/user-data", A)[0] == 404
         assert b"assumed-role/rolecall-node/i-" in ask(imds, "/latest/meta-data/iam/info", A)[1]
+
+
+CORPUS = sorted((Path(__file__).parents[1] / "corpus" / "metadata-regression").glob("*.json"))
+LISTING = b"GET /latest/meta-data/iam/security-credentials/ HTTP/1.1\r\nHost: 169.254.169.254\r\n"
+# What a parser may read in two ways, or a proxy pass on (legacy-proxies.md §9.2).
+BEHIND = b"GET /latest/user-data HTTP/1.1\r\n\r\n"
+PUT = b"PUT /latest/api/token HTTP/1.1\r\nHost: 169.254.169.254\r\nX-aws-ec2-metadata-token-ttl-seconds: 60\r\n"
+CHUNKS = b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+MESSAGES = {
+    "length and chunks": LISTING + CHUNKS + BEHIND,
+    "two lengths": LISTING + b"Content-Length: 4\r\nContent-Length: 0\r\n\r\n",
+    "upgrade": LISTING + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+    "a token with a body": PUT + b"Content-Length: %d\r\n\r\n" % len(BEHIND) + BEHIND + LISTING + b"\r\n",
+    "two hosts": LISTING + b"Host: evil\r\n\r\n",
+}
+
+
+def raw(door: str, message: bytes, address: str) -> bytes:
+    """Send bytes as they are, end, and return all that comes back."""
+    host, _, port = door.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=20, source_address=(address, 0)) as connection:
+        connection.sendall(message)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def spelled(case: dict[str, Any]) -> bytes:
+    """Return a case of the corpus as bytes on the wire."""
+    head = [f"{case['request']['method']} {case['request']['target']} HTTP/1.1"]
+    head += [f"{name}: {value}" for name, value in case["request"]["headers"]]
+    return "\r\n".join([*head, "", ""]).encode()
+
+
+@pytest.mark.parametrize("dialect", ["kube2iam", "kiam"])
+def test_what_fooled_the_older_proxies_stays_here(dialect: str, cluster: Cluster, tmp_path: Path) -> None:
+    """On the wire: nothing but tokens and documents of the list is asked of the node; its keys come out nowhere."""
+    annotated(cluster, "mine", A, "mine")
+    permits = {"annotations": {"iam.amazonaws.com/permitted": ".*"}}
+    cluster.change(lambda: cluster.api.put("/api/v1/namespaces", "default", metadata=permits))
+    with instance() as node:
+        node.issue("ASIANODESOWNKEY", expires="2099-01-01T00:00:00Z")
+        env = {"AWS_REGION": "us-west-2", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "x"}
+        env |= {"AWS_ENDPOINT_URL_STS": "http://127.0.0.1:9", "AWS_EC2_METADATA_SERVICE_ENDPOINT": node.url}
+        words = (*HERE, *OFF, "--dialect", dialect, "--base-role-arn", BASE, "--node-name", "here")
+        words += ("--kubeconfig", str(cluster.kubeconfig), "--allow-route-regexp", ".*")
+        with agent(tmp_path, *words, env=env) as started:
+            imds = started.door()
+            assert ask(imds, "/latest/meta-data/placement/region", A) == (200, b"us-west-2")
+            answers = [raw(imds, spelled(json.loads(path.read_text())), A) for path in CORPUS]
+            answers += [raw(imds, message, A) for message in MESSAGES.values()]
+            with ThreadPoolExecutor(16) as pool:  # whom nobody knows is waited for
+                answers += pool.map(lambda path: raw(imds, spelled(json.loads(path.read_text())), B), CORPUS)
+        assert len(answers) > 80
+        assert not [answer for answer in answers if b"ASIANODE" in answer or b"AccessKeyId" in answer]
+        asked = {path for _, path in node.asked}
+        assert not {path for path in asked if "iam" in path or "user-data" in path or "public-keys" in path}, asked
+
+
+MINTTL = 21
+"""IP_MINTTL (ip(7)): what arrives with less left to live is dropped, as it would be one router further away."""
+
+
+@pytest.mark.parametrize(
+    ("hops", "farther", "arrives"), [("1", 1, True), ("1", 2, False), ("2", 2, True), ("2", 3, False)]
+)
+def test_a_token_goes_no_further_than_its_hops(hops: str, farther: int, arrives: bool, tmp_path: Path) -> None:
+    """The reply to PUT, and what follows on its connection; everything else does."""
+    with agent(tmp_path, *HERE, *OFF, "--dialect", "deny", "--imds-hop-limit", hops, env={}) as started:
+        host, _, port = started.door().rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.setsockopt(socket.IPPROTO_IP, MINTTL, farther)
+            connection.sendall(LISTING + b"\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 404")
+            connection.settimeout(20 if arrives else 0.5)
+            connection.sendall(PUT + b"Content-Length: 0\r\n\r\n")
+            try:
+                got = connection.recv(65536)
+            except TimeoutError:
+                got = b""
+            assert got[:12] == (b"HTTP/1.1 200" if arrives else b"")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from rolecall.core.names import Region
+from rolecall.core.credentials import Credentials
+from rolecall.core.names import AccountId, Region
 from rolecall.core.secrets import Secret
 from rolecall.edges.aws import wire
 from rolecall.edges.aws.endpoints import switch
-from rolecall.edges.aws.node_credentials import Lease, NoNodeCredentials
+from rolecall.edges.aws.node_credentials import Lease, NoNodeCredentials, SigningKey
 from rolecall.edges.http_client import CallFailed, HttpAnswer, HttpClient, split_url
 from rolecall.errors import BadName, Misconfigured
 
@@ -46,6 +47,11 @@ def imds_endpoint(environment: Mapping[str, str]) -> str | None:
             "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE is neither IPv4 nor IPv6", hint="set it to one of the two"
         )
     return ENDPOINTS[mode]
+
+
+def handed_on(key: SigningKey, expires_at: float, account: AccountId) -> Credentials:
+    """Return the node's own credentials as somebody else's."""
+    return Credentials(key.access_key_id, key.secret, key.session_token or Secret(""), expires_at, account)
 
 
 class Imds:

@@ -151,11 +151,7 @@ def metadata_door(config: AgentConfig, proof: Proof, clock: Clock, log: Log) -> 
     imds = _imds(config, settings, https, log)
     documents = _documents(config, settings, imds, clock)
     pods, watching = _by_pods(config, settings, granted, clock, log)
-    docker = None
-    if settings.dialect == "metadataproxy":
-        from rolecall.daemons.agent.metadata.by_docker import by_docker  # here: no other door needs it
-
-        docker = by_docker(settings.docker, imds, granted.forget, clock, log)
+    docker = _docker(settings, imds, granted, clock, log)
     whose: Whose | None = docker.whose if docker is not None else server or pods
     terms = Terms(Secret(entropy.token_hex(32)), settings.required, settings.hops, _hosts(settings))
     corridor = MetadataCorridor(settings.manners(), whose, granted, documents, terms, clock=clock, tally=tally)
@@ -271,6 +267,14 @@ def _documents(config: AgentConfig, settings: MetadataSettings, imds: Imds | Non
 
         return MockedDocuments(settings.docker.mocked, config.region or "")
     return NoDocuments() if imds is None else NodeDocuments(imds, clock)
+
+
+def _docker(settings: MetadataSettings, imds: Imds | None, granted: Granted, clock: Clock, log: Log) -> ByDocker | None:
+    if settings.dialect != "metadataproxy":
+        return None
+    from rolecall.daemons.agent.metadata.by_docker import by_docker  # here: no other door needs it
+
+    return by_docker(settings.docker, imds, granted.forget, clock, log)
 
 
 def _by_pods(

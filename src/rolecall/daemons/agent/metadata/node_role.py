@@ -9,17 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Collection
 
-from rolecall.core.credentials import Credentials
 from rolecall.core.exchange import Reply, Request
 from rolecall.core.grant import Grant, Refusal
 from rolecall.core.names import RoleArn
-from rolecall.core.secrets import Secret
 from rolecall.core.source import Issued
 from rolecall.daemons.agent.metadata.corridor import Terms
 from rolecall.daemons.agent.metadata.documents import Documents
 from rolecall.daemons.agent.metadata.tally import Tally
 from rolecall.edges import entropy
-from rolecall.edges.aws.imds import INFO, Imds
+from rolecall.edges.aws.imds import INFO, Imds, handed_on
 from rolecall.edges.aws.node_credentials import NoNodeCredentials
 from rolecall.edges.aws.renewed import RenewedCredentials
 from rolecall.edges.clock import Clock
@@ -72,10 +70,7 @@ class NodeRole:
 
         async def fetch(role: RoleArn) -> Issued:
             key, end = await self._keys.current(), self._keys.expires_at
-            found = Credentials(
-                key.access_key_id, key.secret, key.session_token or Secret(""),
-                expires_at=self._clock.now() if end is None else end, account=role.account,
-            )  # fmt: skip
+            found = handed_on(key, self._clock.now() if end is None else end, role.account)
             return Issued(found, role.session(session), f"{role.name}:{session}")
 
         return await issue(grant, fetch)
