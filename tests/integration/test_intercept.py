@@ -6,6 +6,7 @@ The judges are connections: from pods, from the node itself and from outside, to
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from integration.network import (
     new_network,
 )
 from rolecall.daemons.agent.canary import send_canaries
+from rolecall.daemons.agent.initialize import carry_out, read_initialize_config
 from rolecall.daemons.agent.intercept import EVERY, Interception, Interfaces
 from rolecall.edges.netlink import open_netlink
 from rolecall.edges.telemetry import Log
@@ -52,18 +54,33 @@ def network() -> Iterator[Network]:
         yield made
 
 
-def initialize(node: Place, *flags: str, code: int = 0, more: str = "") -> list[dict[str, object]]:
-    """Run the command with NET_ADMIN alone, and `more`; it must end with that code. Return its log, or what it says."""
-    alone = ("setpriv", "--inh-caps=-all", f"--bounding-set=-all,+net_admin{more}")
-    done = node.run(*alone, ROLECALL, "agent", "initialize", *flags)
-    assert done.returncode == code, done.stderr
-    lines = done.stderr.splitlines()
-    return [json.loads(line) if line.startswith("{") else {"event": "said", "text": line} for line in lines]
+class Heard(Log):
+    """Keeps the events."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[dict[str, object]] = []
+
+    def event(self, level: int, name: str, /, **fields: object) -> None:
+        self.events.append({"event": name, "warns": level > logging.INFO} | fields)
 
 
-def intercept(node: Place, *flags: str, code: int = 0, more: str = "") -> list[dict[str, object]]:
-    """Run the command with ``--intercept imds``."""
-    return initialize(node, "--intercept", "imds", *flags, code=code, more=more)
+def initialize(node: Place, *flags: str) -> list[dict[str, object]]:
+    """Do what the command does, in the node's thread; return its log."""
+    log = Heard()
+    node.do(lambda: carry_out(read_initialize_config(["initialize", *flags]), log))
+    return log.events
+
+
+def intercept(node: Place, *flags: str) -> list[dict[str, object]]:
+    """Do it with ``--intercept imds``."""
+    return initialize(node, "--intercept", "imds", *flags)
+
+
+def command(node: Place, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Run the command itself, with ``--intercept imds`` and NET_ADMIN alone."""
+    alone = ("setpriv", "--inh-caps=-all", "--bounding-set=-all,+net_admin")
+    return node.run(*alone, ROLECALL, "agent", "initialize", "--intercept", "imds", *flags)
 
 
 def rules(node: Place, *flags: str) -> str:
@@ -92,7 +109,8 @@ def test_pods_land_at_the_door_and_nobody_else(network: Network) -> None:
     initialize(node)
     with network.says("the door for", "node", *DOOR):
         assert outside.ask(V4, PORT) == "the door for 10.99.0.1"  # Linux answers for any of its addresses
-        log = intercept(node, *KUBE2IAM)
+        done = command(node, *KUBE2IAM)
+        assert done.returncode == 0, done.stderr
         assert [pod.ask(host) for host in SERVICES] == [f"the door for {who}" for who in (POD, POD6)[: len(SERVICES)]]
         from_bridge = [f"the door for {who}" for who in (BRIDGED, BRIDGED6)[: len(SERVICES)]]
         assert [bridged.ask(host) for host in SERVICES] == from_bridge
@@ -102,7 +120,8 @@ def test_pods_land_at_the_door_and_nobody_else(network: Network) -> None:
     # Nobody listens at the door any more.
     assert [place.ask(host) for place in (pod, bridged) for host in SERVICES] == [REFUSED] * 2 * len(SERVICES)
     assert [node.ask(host).startswith(NODES_ROLE) for host in SERVICES] == [True] * len(SERVICES)
-    assert "intercept.host_network_not_covered" in [event["event"] for event in log if event["level"] == "warning"]
+    warned = [line["event"] for line in map(json.loads, done.stderr.splitlines()) if line["level"] == "warning"]
+    assert "intercept.host_network_not_covered" in warned
 
 
 def test_twice_is_once_and_removed_is_as_before(network: Network) -> None:
@@ -174,7 +193,7 @@ def test_the_plugins_of_cni(
         before = rules(node, "--stateless")
         assert "masquerade" in before
         assert pod.ask(SERVICE) == f"{NODES_ROLE} 10.99.0.2"
-        log = intercept(node, "--dialect", "kiam", "--host-interface", pattern, "--canary", more=",+sys_admin")
+        log = intercept(node, "--dialect", "kiam", "--host-interface", pattern, "--canary")
         assert [outcome for _, _, outcome in canaries(log)] == ["landed"] * count
         with network.says("the door for", "node", *DOOR):
             assert [pod.ask(host) for host in SERVICES] == ["the door for 10.5.0.2", "the door for fd05::2"][:count]
@@ -227,8 +246,8 @@ def test_a_pattern_that_fits_nothing_opens_nothing(network: Network) -> None:
     assert warned == [["lxc+"]]
     before = rules(network.node)
     for pattern in ("eth+", "!ens5"):
-        (first, *_) = intercept(network.node, "--dialect", "kiam", "--host-interface", pattern, code=2)
-        assert "pods arrive by eth0, which is the node's own way out" in str(first["text"])
+        with pytest.raises(Misconfigured, match="pods arrive by eth0, which is the node's own way out"):
+            intercept(network.node, "--dialect", "kiam", "--host-interface", pattern)
     assert rules(network.node) == before
 
 
@@ -279,33 +298,32 @@ def test_a_canary_tells_where_pods_will_end(network: Network) -> None:
     flags = (*KUBE2IAM, "--host-interface", "docker0", "--canary")
     for context in (nullcontext(), agent(node)):
         with context:
-            log = intercept(node, *flags, more=",+sys_admin")
+            log = intercept(node, *flags)
         ends = ("calirolecallcan", "rolecallcanary")
         assert canaries(log) == [(end, host, "landed") for end in ends for host in SERVICES]
         assert [event["interface"] for event in log if event["event"] == "intercept.no_canary"] == ["docker0"]
-    assert canaries(intercept(node, "--canary", more=",+sys_admin")) == [
-        ("rolecallcanary", host, "refused") for host in SERVICES
-    ]
+    assert canaries(intercept(node, "--canary")) == [("rolecallcanary", host, "refused") for host in SERVICES]
     assert links_and_routes(node) == before
     if HAS_IPV6:  # as on a node that has addresses of IPv6 and no way out by it
         node.ip("route del default via fd99::1")
-        outcomes = [was for _, _, was in canaries(intercept(node, "--canary", more=",+sys_admin"))]
+        outcomes = [was for _, _, was in canaries(intercept(node, "--canary"))]
         assert outcomes == ["refused", "silent"]
 
 
 def test_a_canary_that_does_not_land_is_an_error(network: Network) -> None:
     """A firewall of the node's, another program's rules; and without the capability it says which."""
     node, pattern = network.node, ("--dialect", "kiam", "--host-interface", "!eth0", "--canary")
-    (*_, said, hint) = intercept(node, *pattern, code=2)
-    assert "cannot make a network namespace" in str(said["text"])
-    assert "SYS_ADMIN" in str(hint["text"])
+    done = command(node, *pattern)
+    assert done.returncode == 2
+    assert "cannot make a network namespace" in done.stderr
+    assert "SYS_ADMIN" in done.stderr
     add_rule(node, "nat hook prerouting priority -150", f"ip daddr {SERVICE} tcp dport 80 dnat to 10.99.0.2:8282")
-    (*_, said, _) = intercept(node, *pattern, code=2, more=",+sys_admin")
-    assert f"a canary to {SERVICE} by rolecallcanary did not land at the door: it was refused" in str(said["text"])
+    with pytest.raises(Misconfigured, match=f"to {SERVICE} by rolecallcanary did not land at the door: it was refused"):
+        intercept(node, *pattern)
     node.run("nft", "delete", "table", "ip", "other")
     add_rule(node, "filter hook input priority 0", f"tcp dport {PORT} drop")
-    (*_, said, _) = intercept(node, *pattern, code=2, more=",+sys_admin")
-    assert "nothing answered: a firewall" in str(said["text"])
+    with pytest.raises(Misconfigured, match="nothing answered: a firewall"):
+        intercept(node, *pattern)
     assert network.pod.ask(SERVICE, patience=0.3) == "TimeoutError"
 
 

@@ -47,7 +47,12 @@ def initialize_command(argv: Sequence[str]) -> int:
         sys.stdout.write(show(config.interception))
         return 0
     configure(sys.stderr, config.verbosity)
-    log = Log("rolecall.agent")
+    carry_out(config, Log("rolecall.agent"))
+    return 0
+
+
+def carry_out(config: InitializeConfig, log: Log) -> None:
+    """Make, or take away, what the settings say, in the network namespace of this thread; raises `Misconfigured`."""
     with open_netlink() as kernel:
         match config:
             case InitializeConfig(interception=None, remove=True):
@@ -64,7 +69,6 @@ def initialize_command(argv: Sequence[str]) -> int:
                     from rolecall.daemons.agent.canary import send_canaries
 
                     send_canaries(wanted, kernel, log)
-    return 0
 
 
 def read_initialize_config(argv: Sequence[str]) -> InitializeConfig:
