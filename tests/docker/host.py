@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,6 +88,24 @@ class Host:
         except OSError:
             return False
         return True
+
+
+@contextlib.contextmanager
+def hosting(engine: Engine, directory: Path, *flags: str) -> Iterator[Host]:
+    """Run a host, with these flags for its plane: it has roles ``one``, ``team/two`` and ``three``.
+
+    All that this process opens meanwhile, it opens on the host's network.
+    """
+    with inside(engine.network):
+        plane = DevPlane(directory / "state", directory, flags).start()
+        host = Host(engine, plane, directory)
+        try:
+            for name, path in (("one", "/"), ("two", "/team/"), ("three", "/")):
+                host.role(name, path)
+            yield host.start(DEFAULT_ACCOUNT_ID=ACCOUNT)
+            host.stop()
+        finally:
+            plane.stop()
 
 
 def asked(
