@@ -36,15 +36,19 @@ class Host:
     directory: Path
     names: dict[str, str] = field(default_factory=dict)
 
-    def start(self, **variables: str) -> Host:
-        """Start the agent with variables of metadataproxy's; it is at its address when this returns."""
+    def start(self) -> Host:
+        """Start the agent by metadataproxy's name and variables; it is at its address when this returns."""
+        own = {"HOST": DOOR, "PORT": "80", "DOCKER_URL": f"unix://{self.engine.socket}", "DEFAULT_ACCOUNT_ID": ACCOUNT}
+        return self.start_agent(["metadataproxy"], own)
+
+    def start_agent(self, command: list[str], variables: Mapping[str, str]) -> Host:
+        """Start an agent, and wait until it serves."""
         keys = {name.upper(): value for name, value in self.plane.keys().items()}
         aws = {"AWS_ENDPOINT_URL_STS": self.plane.url, "AWS_REGION": "us-west-2"}
-        own = {"HOST": DOOR, "PORT": "80", "DOCKER_URL": f"unix://{self.engine.socket}"}
         with (self.directory / "agent.err").open("w") as log:
             self.agent = subprocess.Popen(
-                dying_with_us(["metadataproxy"]),
-                env=plain_environment(self.directory) | keys | aws | own | variables,
+                dying_with_us(command),
+                env=plain_environment(self.directory) | keys | aws | variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -83,16 +87,12 @@ class Host:
 
     def _serves(self) -> bool:
         assert self.agent.poll() is None, self.said()
-        try:
-            asked(None, "/")
-        except OSError:
-            return False
-        return True
+        return "agent.serving" in self.said()
 
 
 @contextlib.contextmanager
 def hosting(engine: Engine, directory: Path, *flags: str) -> Iterator[Host]:
-    """Run a host, with these flags for its plane: it has roles ``one``, ``team/two`` and ``three``.
+    """Make a host, with these flags for its plane: it has roles ``one``, ``team/two`` and ``three``, and no agent yet.
 
     All that this process opens meanwhile, it opens on the host's network.
     """
@@ -102,8 +102,7 @@ def hosting(engine: Engine, directory: Path, *flags: str) -> Iterator[Host]:
         try:
             for name, path in (("one", "/"), ("two", "/team/"), ("three", "/")):
                 host.role(name, path)
-            yield host.start(DEFAULT_ACCOUNT_ID=ACCOUNT)
-            host.stop()
+            yield host
         finally:
             plane.stop()
 

@@ -22,7 +22,8 @@ SUBNET, GATEWAY, MOVED = "172.31.251.0/24", "172.31.251.1", "172.31.251.9"
 def host(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A host whose sessions last an hour."""
     with hosting(engine, tmp_path_factory.mktemp("host")) as host:
-        yield host
+        yield host.start()
+        host.stop()
 
 
 @contextmanager

@@ -24,10 +24,12 @@ def host(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[H
     """A host whose sessions are short, and boto3 in four containers, of which one has no role."""
     python = [str(ROOT / ".venv" / "bin" / "python"), str(PROGRAM)]
     with hosting(engine, tmp_path_factory.mktemp("host"), "--max-session-seconds", str(LIFE)) as host:
+        host.start()
         for name, role in (ROLES | {"own-none": ""}).items():
             variables = {"HOME": "/", "PYTHONDONTWRITEBYTECODE": "1"} | ({"IAM_ROLE": role} if role else {})
             engine.run(name, *python, env=variables, mounts=MOUNTS)
         yield host
+        host.stop()
         for name in (*ROLES, "own-none"):
             engine.remove(name)
 
@@ -40,7 +42,7 @@ def test_its_own_role_again_and_again(host: Host, name: str) -> None:
     def rotated() -> bool:
         lines = host.engine.output(name).splitlines()
         for found in map(json.loads, lines[-1:]):
-            assert found, lines
+            assert found, (lines, host.said()[-2000:])
             try:
                 assert host.owner(found) == f"{name.removeprefix('own-')}/devproxyauth"
                 keys.add(found["access_key"])
