@@ -232,7 +232,7 @@ def ask(address: tuple[str, int], head: str = "GET / HTTP/1.1", source: str = ""
 @contextmanager
 def new_network() -> Iterator[Network]:
     """Make one, with a fake IMDS outside, and remove it whatever happens; skip where that cannot be."""
-    for tool, package in (("ip", "iproute2"), ("nft", "nftables")):
+    for tool, package in (("ip", "iproute2"), ("nft", "nftables"), ("setpriv", "util-linux")):
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool} of {package}")
     if os.geteuid() != 0:
