@@ -75,11 +75,32 @@ class ControlPlane:
         self.admin = self.as_user("admin", "system:masters")
         self._run("etcd", _ETCD)
         self._run("kube-apiserver", self._apiserver())
-        wait_until(self._ready, f"kube-apiserver to be ready; its log is {self.directory / 'kube-apiserver.log'}")
+        wait_until(self.serves, f"kube-apiserver to be ready; its log is {self.directory / 'kube-apiserver.log'}")
         self._publish_discovery()
         self.version = f"Kubernetes {self.admin.get('/version')['gitVersion']}"
         self.ready_after = time.monotonic() - began
         return self
+
+    def kill_api_server(self) -> None:
+        """Kill kube-apiserver without a word."""
+        process = self._processes["kube-apiserver"]
+        process.kill()
+        process.wait()
+        for api in self._ways_in:
+            api.close()
+
+    def revive_api_server(self) -> None:
+        """Start it again on what etcd holds. It ends with the thread that calls this; wait for `serves`."""
+        self._run("kube-apiserver", self._apiserver())
+
+    def serves(self) -> bool:
+        """Return whether requests are served."""
+        for name, process in self._processes.items():
+            assert process.poll() is None, f"{name} ended:\n{self.log(name)}"
+        try:
+            return self.admin.ask("GET", "/readyz")[0] == 200
+        except OSError:
+            return False
 
     def stop(self) -> None:
         """Kill both; what they wrote is of no use to anybody."""
@@ -243,14 +264,6 @@ class ControlPlane:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for the test run, which then stops us
             )
-
-    def _ready(self) -> bool:
-        for name, process in self._processes.items():
-            assert process.poll() is None, f"{name} ended:\n{self.log(name)}"
-        try:
-            return self.admin.ask("GET", "/readyz")[0] == 200
-        except OSError:
-            return False
 
     def _publish_discovery(self) -> None:
         """Let anybody read the issuer's documents, as AWS must be able to."""

@@ -256,6 +256,28 @@ def test_a_page_of_a_version_that_is_compacted(control_plane: ControlPlane, prob
     watched(control_plane, probes, scene, page=5)
 
 
+def test_an_api_server_that_dies(control_plane: ControlPlane, namespace: str) -> None:
+    """The store keeps what it held meanwhile; afterwards the watch goes on where it was, and knows what happened."""
+    held = numbered(control_plane, namespace, 3)
+
+    async def scene(watch: Watch[Any, Any], store: Store, client: Spied) -> None:
+        await until(lambda: watch.streaming, "the stream")
+        began = len(client.streams)
+        control_plane.kill_api_server()
+        try:
+            await until(lambda: watch.failing, "the watch to notice")
+            assert (store.held, watch.streaming) == (held, False)
+        finally:
+            control_plane.revive_api_server()
+        await until(control_plane.serves, "the API server")
+        control_plane.service_account(namespace, "after", {KEY: "after"})
+        await until(lambda: store.held == held | {"after": "after"}, "the account that was made after it")
+        assert len(client.streams) > began
+        assert watch.failing == ""
+
+    watched(control_plane, accounts_of(namespace), scene)
+
+
 def test_a_cut_stream_is_taken_up_again(control_plane: ControlPlane, namespace: str) -> None:
     """Streams that end every second lose nothing and list nothing, while accounts come and go."""
 
