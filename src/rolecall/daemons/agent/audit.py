@@ -21,7 +21,7 @@ from rolecall.mechanisms.pod_identity import door
 LINES_A_SECOND = 10.0
 """Lines about refusals and failures on average; twenty seconds' worth may come at once. Others are counted."""
 
-_SAYS_NO = (BadInput, Refused, ServiceError, UpstreamAnswered)
+_SAYS_NO = (BadInput, Refused, UpstreamAnswered)
 
 _NOT_BELIEVED = "no pod of this node can get new credentials: see what the agent signs with, and whether it may ask"
 
@@ -38,9 +38,12 @@ class Audit:
         self.unwritten = 0
 
     def landed(self, ask: Ask, outcome: Issued | Exception, renewal: bool) -> None:
-        """Tell what a question to the issuer brought. A renewal that may yet succeed is told by the cache."""
+        """Tell what a question to the issuer brought. A renewal that may yet succeed is told by the cache, and a limit
+        of our own to whoever asked: the corridor has it in `refused`."""
         if isinstance(outcome, Issued):
             self._issued(ask, outcome, renewal)
+        elif isinstance(outcome, ServiceError):
+            return
         elif isinstance(outcome, RolecallError) and not (renewal and outcome.retryable) and self._may_write():
             refused = isinstance(outcome, _SAYS_NO) and not outcome.retryable
             name = "agent.refused" if refused else "agent.upstream_failed"

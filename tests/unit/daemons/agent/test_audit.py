@@ -136,8 +136,9 @@ def test_a_failure_is_a_refusal_or_is_none(
 
 
 def test_a_renewal_that_may_yet_succeed_is_the_caches_to_tell(audit: Audit, caplog: pytest.LogCaptureFixture) -> None:
-    """It says when it tries again."""
+    """It says when it tries again. A limit of our own is told where the door says so."""
     audit.landed(ask(), THROTTLED, True)
+    audit.landed(ask(), ServiceError("TooManyRequests", "Too Many Requests", status=429), False)
     audit.landed(ask(), ZeroDivisionError("a defect, which is logged where it happens"), False)
     assert lines(caplog) == []
 
