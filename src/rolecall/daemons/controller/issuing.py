@@ -7,16 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from rolecall.core.grant import Hop
 from rolecall.core.names import Region, RoleArn
-from rolecall.core.session import LONGEST_CHAINED_SESSION, SessionSpec
-from rolecall.daemons.controller import wire
+from rolecall.core.session import LONGEST_CHAINED_SESSION
 from rolecall.daemons.controller.config import ControllerConfig, checked_base
 from rolecall.edges import entropy
+from rolecall.edges.aws.chained import chained
 from rolecall.edges.aws.credential_chain import Chosen, Surroundings, choose
 from rolecall.edges.aws.endpoints import configured_endpoint, sts_endpoint
 from rolecall.edges.aws.imds import Imds, imds_endpoint
-from rolecall.edges.aws.node_credentials import Lease, NodeCredentials, NoNodeCredentials, SigningKey
+from rolecall.edges.aws.node_credentials import NodeCredentials, NoNodeCredentials
 from rolecall.edges.aws.renewed import RenewedCredentials
 from rolecall.edges.aws.sts import AssumeRole
 from rolecall.edges.clock import Clock
@@ -27,6 +26,7 @@ from rolecall.edges.tls import ClientTls, TlsFiles
 from rolecall.errors import BadName, Misconfigured
 from rolecall.mechanisms.metadata_proxy.roles import base_of_profile
 from rolecall.mechanisms.metadata_proxy.settings import SecretFiles
+from rolecall.mechanisms.metadata_proxy.wire import instance_profile
 
 SESSION = "kube-aws-iam-controller"
 """What the session of --assume-role is called."""
@@ -90,7 +90,7 @@ async def issuing(config: ControllerConfig, clock: Clock, log: Log) -> Issuing:
         signer = choose(config.environment, around)
         role = _own_role(config.assume_role, rules.base) if config.assume_role else None
         own = _sts(config, region, http, signer, clock, calls)
-        chain = None if role is None else _chained(own, role, clock, log)
+        chain = None if role is None else chained(own, role, SESSION, clock=clock, dice=entropy.dice, log=log)
         assume = own if chain is None else _sts(config, region, http, chain, clock, calls)
         # STS gives who is a role an hour at most: a longer wish would fail, again and again.
         is_role = chain is not None or signer.kind in ("web-identity", "container", "imds")
@@ -120,17 +120,6 @@ def _sts(
     )
 
 
-def _chained(own: AssumeRole, role: RoleArn, clock: Clock, log: Log) -> RenewedCredentials:
-    """Return the credentials of the role that is assumed first, renewed before they end."""
-    hop = Hop(role, SessionSpec(SESSION, LONGEST_CHAINED_SESSION))
-
-    async def fetch() -> Lease:
-        found = (await own(hop)).credentials
-        return Lease(SigningKey(found.access_key_id, found.secret_access_key, found.session_token), found.expires_at)
-
-    return RenewedCredentials(fetch, where=str(role), clock=clock, dice=entropy.dice, log=log)
-
-
 def _own_role(text: str, base: str) -> RoleArn:
     prefix = ":".join(base.split(":")[:4]) + ":"
     try:
@@ -142,7 +131,7 @@ def _own_role(text: str, base: str) -> RoleArn:
 async def _base(imds: Imds) -> str:
     body = await imds.document("/latest/meta-data/iam/info")
     try:
-        return checked_base(base_of_profile(wire.instance_profile(body or b"")))
+        return checked_base(base_of_profile(instance_profile(body or b"")))
     except BadName as fault:
         raise NoNodeCredentials(fault.message) from None
 

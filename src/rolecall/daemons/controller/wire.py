@@ -207,15 +207,6 @@ def name_of(body: bytes | bytearray) -> str:
     return _META(body).metadata.name
 
 
-class _InstanceInfo(msgspec.Struct, frozen=True):
-    InstanceProfileArn: str = ""
-
-
-def instance_profile(body: bytes) -> str:
-    """Return the ARN in the metadata service's ``iam/info``; raises `Upstream`."""
-    return Decoder[_InstanceInfo](_InstanceInfo)(body or b"{}").InstanceProfileArn
-
-
 # --- what is written ---------------------------------------------------------------------------------------
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from rolecall.core.grant import Hop
-from rolecall.core.names import RoleArn
-from rolecall.core.session import SessionSpec
 from rolecall.daemons.agent.kiam.agents import Agents
 from rolecall.daemons.agent.kiam.config import KiamServerConfig
 from rolecall.daemons.agent.kiam.events import Events
 from rolecall.daemons.agent.kiam.server import NodeOf, Server
+from rolecall.daemons.agent.metadata.discover import discovered
 from rolecall.daemons.agent.metadata.granted import Granted, sts_source
 from rolecall.daemons.agent.metadata.pods_by_ip import PodsByIp
 from rolecall.daemons.agent.metadata.settings import MetadataSettings
@@ -19,20 +17,17 @@ from rolecall.daemons.agent.metadata.tally import Tally
 from rolecall.daemons.agent.metadata.watching import Watching, kube_client
 from rolecall.daemons.agent.upstream import ANSWER_WITHIN, Calls
 from rolecall.edges import entropy
+from rolecall.edges.aws.chained import chained
 from rolecall.edges.aws.credential_chain import Chosen, Surroundings, choose
 from rolecall.edges.aws.endpoints import configured_endpoint, sts_endpoint
-from rolecall.edges.aws.imds import Imds, imds_endpoint
-from rolecall.edges.aws.node_credentials import Lease, NodeCredentials, SigningKey
-from rolecall.edges.aws.renewed import RenewedCredentials
+from rolecall.edges.aws.node_credentials import NodeCredentials
 from rolecall.edges.aws.sts import AssumeRole
 from rolecall.edges.certificate_files import read_pem
 from rolecall.edges.clock import Clock
 from rolecall.edges.http_client import HttpClient
 from rolecall.edges.server_tls import ServerTls
 from rolecall.edges.telemetry import Log
-from rolecall.errors import BadName, Misconfigured
-from rolecall.mechanisms.metadata_proxy.remote import wire
-from rolecall.mechanisms.metadata_proxy.roles import base_of_profile
+from rolecall.errors import Misconfigured
 from rolecall.mechanisms.metadata_proxy.settings import Kiam
 
 _CACHE, _QPS, _THREADS = 20_000, 20.0, 32
@@ -89,24 +84,13 @@ def build(config: KiamServerConfig, rules: Kiam, clock: Clock, log: Log) -> Kiam
     return KiamServer(server, pods, granted, watching, events, tally, calls, own, https, tls)
 
 
-async def settled_rules(config: KiamServerConfig) -> Kiam:
+def settled_rules(config: KiamServerConfig) -> Kiam:
     """Return the rules with the base ARN, found at the instance's own service where that is asked for.
 
-    Raises `Misconfigured`, `Upstream`.
+    Raises `Misconfigured`. Call it before there is a loop.
     """
-    if not config.autodetect:
-        return config.rules
-    url = imds_endpoint(config.environment)
-    if url is None:
-        raise Misconfigured("AWS_EC2_METADATA_DISABLED is set", hint="give --role-base-arn")
-    http = HttpClient(threads=1, waiting=0)
-    try:
-        found = await Imds(url, http).document("/latest/meta-data/iam/info")
-        return replace(config.rules, base=base_of_profile(wire.decode_profile(found or b"")))
-    except BadName as fault:
-        raise Misconfigured(fault.message, hint="give --role-base-arn") from None
-    finally:
-        http.close()
+    settings = MetadataSettings(dialect="kiam", kiam=config.rules, discover_base=config.autodetect)
+    return discovered(settings, config.environment).kiam
 
 
 def _node_of(config: KiamServerConfig, agents: Agents) -> NodeOf:
@@ -156,16 +140,5 @@ def _assume(
 
     if config.assume is None:
         return own, assuming(own)
-    first = RenewedCredentials(
-        _leasing(assuming(own), config.assume), where=str(config.assume), clock=clock, dice=entropy.dice, log=log
-    )
+    first = chained(assuming(own), config.assume, _SERVER_SESSION, clock=clock, dice=entropy.dice, log=log)
     return own, assuming(first)
-
-
-def _leasing(assume: AssumeRole, role: RoleArn) -> Callable[[], Awaitable[Lease]]:
-    async def lease() -> Lease:
-        issued = await assume(Hop(role, SessionSpec(_SERVER_SESSION, 3600)))
-        keys = issued.credentials
-        return Lease(SigningKey(keys.access_key_id, keys.secret_access_key, keys.session_token), keys.expires_at)
-
-    return lease

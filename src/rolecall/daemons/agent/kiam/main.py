@@ -16,6 +16,7 @@ from rolecall.edges.limits import ServerLimits
 from rolecall.edges.sockets import bind_tcp, shown_address
 from rolecall.edges.telemetry import Log, configure
 from rolecall.mechanisms.metadata_proxy.remote.wire import LONGEST_QUESTION
+from rolecall.mechanisms.metadata_proxy.settings import Kiam
 
 DRAIN = 8.0
 _LIMITS = ServerLimits(
@@ -30,17 +31,17 @@ def serve(words: list[str]) -> int:
 
     config = read_server(words)
     configure(sys.stderr, config.verbosity, config.log_format)
-    return uvloop.run(_serve(config))
+    return uvloop.run(_serve(config, settled_rules(config)))
 
 
-async def _serve(config: KiamServerConfig) -> int:
+async def _serve(config: KiamServerConfig, rules: Kiam) -> int:
     clock, log = SystemClock(), Log("rolecall.kiam")
     stop = stop_on_signals(second_ends=True)
     for flag, why in config.notes:
         log.warning("kiam.flag_ignored", flag=flag, why=why)
     if not config.agents:
         log.warning("kiam.any_node", why="an agent of any node is given the role of any pod: leave out --any-node")
-    parts = build(config, await settled_rules(config), clock, log)
+    parts = build(config, rules, clock, log)
     certificate = CertificateFiles(config.certificate, config.key, config.ca, parts.tls, clock=clock, log=log)
     certificate.start()
     door = HttpServer(parts.server, clock=clock, limits=_LIMITS, log=log)

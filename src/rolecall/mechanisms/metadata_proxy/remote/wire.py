@@ -257,15 +257,3 @@ def encode_event(caller: AtPodIp, reason: str, message: str, *, name: str, at: s
         "count": 1,
     }
     return msgspec.json.encode(made)
-
-
-class _Info(msgspec.Struct, frozen=True):
-    profile: str = msgspec.field(name="InstanceProfileArn", default="")
-
-
-def decode_profile(body: bytes) -> str:
-    """Return the ARN of the instance profile of ``iam/info``; an empty text where there is none."""
-    try:
-        return msgspec.json.decode(body, type=_Info).profile
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ""
