@@ -23,7 +23,7 @@ import pytest
 from cluster.api import Object
 from cluster.control_plane import HOST, ControlPlane
 from integration.dev_plane import wait_until
-from integration.webhook_process import free_port
+from integration.ports import free_port
 from sdks.certificates import Authority
 from unit.daemons.webhook.test_aws_answers import ANSWERS, CORPUS, still
 

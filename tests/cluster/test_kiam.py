@@ -16,7 +16,7 @@ import pytest
 
 from cluster.control_plane import ControlPlane
 from integration.dev_plane import ACCOUNT, DevPlane, plain_environment, wait_until
-from integration.webhook_process import free_port
+from integration.ports import free_port
 from sdks.certificates import Authority
 
 BASE = f"arn:aws:iam::{ACCOUNT}:role/"

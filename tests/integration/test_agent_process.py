@@ -20,15 +20,9 @@ import jwt
 import pytest
 
 from integration.dev_plane import CLUSTER, DevPlane, plain_environment, wait_until
+from integration.ports import free_port
 
 TOKEN = jwt.encode({"iss": "https://issuer"}, "k" * 64, algorithm="HS256")
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago, on every loopback address."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import urllib.request
 from contextlib import AbstractContextManager
@@ -13,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from integration.dev_plane import PATIENCE, plain_environment, wait_until
+from integration.ports import free_port
 
 
 def kubeconfig(path: Path, server: str, user: dict[str, str] | None = None, **cluster: str) -> Path:
@@ -25,13 +25,6 @@ def kubeconfig(path: Path, server: str, user: dict[str, str] | None = None, **cl
     }
     path.write_text(json.dumps(found))
     return path
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class WebhookProcess(AbstractContextManager["WebhookProcess"]):
