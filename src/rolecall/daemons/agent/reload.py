@@ -28,4 +28,6 @@ async def reload(agent: Agent, config: AgentConfig, log: Log) -> None:
         clusters = None
         faults.append(fault.message)
     write = log.warning if faults else log.info
-    write("agent.reloaded", failures_forgotten=agent.cache.forget_failures(), clusters=clusters, faults=faults)
+    forgotten = agent.cache.forget_failures()
+    forgotten += 0 if agent.metadata is None else agent.metadata.granted.cache.forget_failures()
+    write("agent.reloaded", failures_forgotten=forgotten, clusters=clusters, faults=faults)

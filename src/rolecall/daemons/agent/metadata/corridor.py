@@ -72,7 +72,8 @@ class MetadataCorridor:
         found = None if self.whose is None else self.whose.known(request.peer)
         if found is None and self.whose is not None:
             return self._timed(request, self._wait(request, self.whose))
-        return self._settle(request, found)
+        settled = self._settle(request, found)
+        return settled if isinstance(settled, Reply) else self._timed(request, settled)
 
     async def _timed(self, request: Request, work: Awaitable[Reply]) -> Reply:
         started = self._clock.monotonic()
@@ -128,7 +129,7 @@ class MetadataCorridor:
         ask = Ask(peer=found.caller.address, grant=decision, caller=found.caller)
         issued = self.granted.held(ask)
         if issued is None:
-            return self._timed(request, self._ask(request, asked, ask, found))
+            return self._ask(request, asked, ask, found)
         return self._hand_out(request, asked, issued, found, ask)
 
     async def _ask(self, request: Request, asked: Asked, ask: Ask, found: Facts) -> Reply:
@@ -164,7 +165,7 @@ class MetadataCorridor:
     def _document(self, request: Request, asked: Asked, found: Facts | None) -> Reply | Awaitable[Reply]:
         held = self._documents.held(asked.document)
         if held is None:
-            return self._timed(request, self._fetch(request, asked, found))
+            return self._fetch(request, asked, found)
         return self.tally.answered(request, imds.text(held), asked, None if found is None else found.caller)
 
     async def _fetch(self, request: Request, asked: Asked, found: Facts | None) -> Reply:

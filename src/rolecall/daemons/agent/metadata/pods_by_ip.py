@@ -106,7 +106,7 @@ class PodsByIp:
     """
 
     def __init__(self, clock: Clock, lost: Callable[[str], None], *, needs_namespace: bool = False) -> None:
-        self._clock, self._lost, self._needs_namespace = clock, lost, needs_namespace
+        self._clock, self._lost, self.needs_namespace = clock, lost, needs_namespace
         self.namespaces = Namespaces(self._namespaces_changed)
         self.pods: dict[str, PodHere] = {}
         self._at: dict[str, dict[str, PodFacts]] = {}
@@ -141,7 +141,7 @@ class PodsByIp:
         found = self._judge(address)
         if isinstance(found, Refusal):
             return found if found.reason == "host-network" else None
-        if found.namespace is None and self._needs_namespace:
+        if found.namespace is None and self.needs_namespace:
             return None
         self._found[address] = found
         return found

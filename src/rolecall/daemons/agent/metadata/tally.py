@@ -65,6 +65,8 @@ class Tally:
             self.unwritten += 1
             return reply
         fields = {"why": why or reply.reason} if why or reply.reason else {}
+        if asked is not None and asked.role:
+            fields["asked_role"] = asked.role[:_LONGEST]
         ms = round(seconds * 1000, 1)
         self._log.info(
             "imds.answered", peer=request.peer, method=request.method, what=what, status=reply.status, ms=ms,

@@ -26,7 +26,7 @@ class Watching:
         self, client: KubeClient, pods: PodsByIp, keys: frozenset[str], *, node: str | None,
         cluster: ClusterName | None, clock: Clock, log: Log,
     ) -> None:  # fmt: skip
-        self._client = client
+        self._client, self._view = client, pods
         here = (("fieldSelector", f"spec.nodeName={node}"),) if node else ()
         of_pods = Watched("/api/v1/pods", Pod, keeping_pods(keys, cluster), here, from_cache=True)
         of_namespaces = Watched(
@@ -52,10 +52,10 @@ class Watching:
         return "a watch of the metadata door has ended" if ended else ""
 
     def missing(self) -> str:
-        """Return what is not known yet; an empty text where the pods are."""
-        return (
-            "" if self.pods.listed.is_set() else f"the node's pods are not known yet: {self.pods.failing or 'listing'}"
-        )
+        """Return what is not known yet, of pods and, where they decide, of namespaces; an empty text where it is."""
+        needed = self.both if self._view.needs_namespace else {"pods": self.pods}
+        names = [f"{name}: {watch.failing or 'listing'}" for name, watch in needed.items() if not watch.listed.is_set()]
+        return f"not known yet: {'; '.join(names)}" if names else ""
 
     async def close(self) -> None:
         """End it."""

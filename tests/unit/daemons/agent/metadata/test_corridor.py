@@ -242,3 +242,21 @@ def test_who_knows_the_caller_may_fail() -> None:
         assert world.tally.refusals == {"engine-silent": 1}
 
     asyncio.run(work())
+
+
+def test_every_wait_is_measured_once() -> None:
+    """Also where the caller was waited for and STS was asked; what was given at once is not."""
+
+    async def work() -> None:
+        world = World()
+        asking = asyncio.ensure_future(world.role_of(A, "reader"))
+        await world.clock.advance(0.5)
+        world.sts.delay = 1.0
+        world.put("a", A, role="reader")
+        await world.clock.advance(1.0)
+        assert await asking == "reader"
+        assert await world.role_of(A, "reader") == "reader"
+        waited = world.tally.waited
+        assert (waited.count, waited.total, world.tally.replies) == (1, 1.5, {200: 2})
+
+    asyncio.run(work())
