@@ -50,7 +50,8 @@ def keeping_pods(keys: Collection[str], cluster: ClusterName | None) -> Callable
     def kept(pod: Pod) -> PodHere:
         meta = pod.metadata
         running = pod.status.phase not in ("Succeeded", "Failed") and meta.deletion_timestamp is None
-        addresses = tuple(plain_address(one.ip) for one in pod.status.pod_ips or () if one.ip) if running else ()
+        told = dict.fromkeys(plain_address(one.ip) for one in pod.status.pod_ips or () if one.ip)
+        addresses = tuple(told) if running else ()
         try:
             namespace = Namespace.parse(meta.namespace)
             account = ServiceAccountName.parse(pod.spec.service_account_name or "default")

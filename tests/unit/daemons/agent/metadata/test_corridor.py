@@ -260,3 +260,19 @@ def test_every_wait_is_measured_once() -> None:
         assert (waited.count, waited.total, world.tally.replies) == (1, 1.5, {200: 2})
 
     asyncio.run(work())
+
+
+def test_what_the_api_server_should_not_say_harms_nobody() -> None:
+    """An address told twice, in two spellings; names that are none; a pod of another account's shape."""
+
+    async def work() -> None:
+        world = World()
+        world.put("a", A, f"::ffff:{A}", "fd00::1", "FD00:0::1", role="reader")
+        assert (await world.ask(A, ROLES)).body == (await world.ask("fd00::1", ROLES)).body == b"reader"
+        world.pods.drop(world.pod("a", A, A))
+        world.put("b", B, role="reader", namespace="Not A Name")
+        refused = [asyncio.ensure_future(world.ask(peer, ROLES)) for peer in (A, B, "", "nonsense")]
+        await world.clock.advance(0.9)
+        assert [reply.status for reply in await asyncio.gather(*refused)] == [404] * 4
+
+    asyncio.run(work())
