@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from rolecall.core.names import Region, RoleArn
@@ -114,14 +115,20 @@ class Role:
 
     def fault(self) -> str:
         """Return what is wrong with the ARN, if anything is."""
-        try:
-            RoleArn.parse(self.arn)
-        except BadName as fault:
-            return fault.message
-        return ""
+        return _fault_in(self.arn)
 
 
 _NONE: frozenset[str] = frozenset()
+
+
+@lru_cache(1024)
+def _fault_in(arn: str) -> str:
+    """All pods of a service account have the same, and reading it is a tenth of a review."""
+    try:
+        RoleArn.parse(arn)
+    except BadName as fault:
+        return fault.message
+    return ""
 
 
 def _truth(text: str) -> bool:
