@@ -299,6 +299,88 @@ def test_the_former_ones_secret_is_replaced() -> None:
     Cluster().run(scenario)
 
 
+def foreign(name: str = "app") -> Thing:
+    """Return a Secret of somebody else."""
+    return {"metadata": {"name": name}, "data": {"password": "eHl6enk="}}
+
+
+def test_a_deletion_is_of_what_was_seen() -> None:
+    """Somebody puts a Secret of their own in the place of ours while the watch is late: it stays."""
+
+    async def scenario(cluster: Cluster) -> None:
+        cluster.ask("carts")
+        await cluster.clock.advance(5.0)
+        cluster.lag, cluster.role_lag = 50.0, -50.0
+        cluster.api.drop(f"{SECRETS}/app")
+        cluster.api.put(SECRETS, foreign())
+        cluster.api.drop(f"{ROLES}/app")
+        await cluster.clock.advance(200.0)
+        assert cluster.secret() == {"password": "xyzzy"}
+        assert ("DELETE", f"{SECRETS}/app") in cluster.api.calls
+
+    Cluster().run(scenario)
+
+
+def test_a_write_is_over_what_was_seen() -> None:
+    """The same between our look and our write: what STS gave is dropped."""
+
+    async def scenario(cluster: Cluster) -> None:
+        cluster.ask("carts")
+        await cluster.clock.advance(5.0)
+
+        def replaced(method: str, path: str) -> None:
+            if method == "PATCH" and path == f"{SECRETS}/app" and len(cluster.secret()) > 1:
+                cluster.api.drop(path)
+                cluster.api.put(SECRETS, foreign())
+
+        cluster.api.fail = replaced
+        cluster.ask("carts", generation=2)
+        await cluster.clock.advance(100.0)
+        assert cluster.secret() == {"password": "xyzzy"}
+        assert cluster.ready() == ("False", "ForeignSecret")
+
+    Cluster().run(scenario)
+
+
+def test_a_secret_that_is_newer_than_what_is_known_stays() -> None:
+    """Another leader has made one for an AWSIAMRole that this one's watch has not brought yet."""
+
+    async def scenario(cluster: Cluster) -> None:
+        cluster.ask("carts")
+        await cluster.clock.advance(5.0)
+        cluster.role_lag = 20.0
+        cluster.api.drop(f"{ROLES}/app")
+        cluster.ask("carts")
+        uid = cluster.api.objects[f"{ROLES}/app"]["metadata"]["uid"]
+        secret = cluster.api.objects[f"{SECRETS}/app"]
+        secret["metadata"]["ownerReferences"][0]["uid"] = uid
+        cluster.api.put(SECRETS, secret)
+        await cluster.clock.advance(10.0)
+        assert cluster.reconciler.deleted == 0
+        await cluster.clock.advance(30.0)
+        assert cluster.reconciler.deleted == 0
+        assert cluster.ready() == ("True", "CredentialsIssued")
+
+    Cluster().run(scenario)
+
+
+def test_a_status_is_of_the_one_that_was_seen() -> None:
+    """An AWSIAMRole that was made anew is not told what its former self was."""
+
+    async def scenario(cluster: Cluster) -> None:
+        cluster.role_lag = 20.0
+        cluster.ask("bad role")
+        await cluster.clock.advance(19.0)
+        del cluster.api.objects[f"{ROLES}/app"]
+        cluster.ask("carts")
+        await cluster.clock.advance(10.0)
+        assert not cluster.status()
+        await cluster.clock.advance(30.0)
+        assert cluster.ready() == ("True", "CredentialsIssued")
+
+    Cluster().run(scenario)
+
+
 def test_a_list_takes_away_and_a_mistake_does_not() -> None:
     """A namespace that may not have a role any more loses its Secret at once; one whose list is broken keeps it."""
 
