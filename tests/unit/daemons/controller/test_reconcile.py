@@ -301,7 +301,7 @@ def test_the_former_ones_secret_is_replaced() -> None:
 
 def foreign(name: str = "app") -> Thing:
     """Return a Secret of somebody else."""
-    return {"metadata": {"name": name}, "data": {"password": "eHl6enk="}}
+    return {"metadata": {"name": name, "labels": {"team": "other"}}, "data": {"password": "eHl6enk="}}
 
 
 def test_a_deletion_is_of_what_was_seen() -> None:
