@@ -199,7 +199,7 @@ def test_bookmarks_carry_a_quiet_watch_on(control_plane: ControlPlane, namespace
         control_plane.service_account(namespace, "last", {KEY: "last"})
         await until(lambda: "last" in store.held, "the event")
 
-    watched(control_plane, accounts_of(namespace), scene, stream=8.0)
+    watched(control_plane, accounts_of(namespace), scene, stream=8.0, metadata_only=True)
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,8 @@ def names(plane: ControlPlane, path: str) -> dict[str, str]:
     return {one["metadata"]["name"]: one["metadata"]["name"] for one in plane.admin.get(path)["items"]}
 
 
-def test_a_version_that_is_too_old(control_plane: ControlPlane, probes: str) -> None:
+@pytest.mark.parametrize("metadata_only", [True, False])
+def test_a_version_that_is_too_old(control_plane: ControlPlane, probes: str, metadata_only: bool) -> None:
     """The API server says 410, and the watch lists anew: what happened meanwhile is there."""
 
     async def scene(watch: Watch[Any, Any], store: Store, client: Spied) -> None:
@@ -235,10 +236,11 @@ def test_a_version_that_is_too_old(control_plane: ControlPlane, probes: str) -> 
         assert client.streams[0]["resourceVersion"] == "2"
         assert watch.counters.failures == {"gone": 1}
         assert store.held == names(control_plane, probes)
-        probe(control_plane, probes, "after")
-        await until(lambda: "after" in store.held, "the event")
+        later = f"after-{metadata_only}".lower()
+        probe(control_plane, probes, later)
+        await until(lambda: later in store.held, "the event")
 
-    watched(control_plane, probes, scene)
+    watched(control_plane, probes, scene, metadata_only=metadata_only)
 
 
 def test_a_page_of_a_version_that_is_compacted(control_plane: ControlPlane, probes: str) -> None:
