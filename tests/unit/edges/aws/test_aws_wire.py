@@ -200,3 +200,20 @@ def test_the_question_carries_every_token(token: str) -> None:
         "RoleSessionName": ["a+b=c@d"],
         "WebIdentityToken": [token],
     }
+
+
+@pytest.mark.parametrize(
+    ("body", "account"),
+    [
+        (b'{"accountId" : "123456789012", "region" : "us-west-2"}', "123456789012"),
+        (b'{"accountId" : "1234"}', None),
+        (b'{"accountId" : 123456789012}', None),
+        (b"{}", None),
+        (b"", None),
+        (b"\xff", None),
+        (b"[" * 9999, None),
+    ],
+)
+def test_the_account_of_an_identity_document(body: bytes, account: str | None) -> None:
+    """EC2 User Guide, instance identity documents; whatever is none names no account."""
+    assert wire.decode_identity_account(body) == account
