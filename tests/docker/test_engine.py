@@ -34,7 +34,15 @@ with new_namespace() as namespace:
 
 def at(engine: Engine, address: str) -> list[ContainerFacts]:
     """Return who has an address."""
-    return asyncio.run(DockerEngine(engine.socket, clock=SystemClock(), keep=KEEP, timeout=10).at(address))
+
+    async def main() -> list[ContainerFacts]:
+        asked = DockerEngine(engine.socket, clock=SystemClock(), keep=KEEP, timeout=10)
+        try:
+            return await asked.at(address)
+        finally:
+            asked.close()
+
+    return asyncio.run(main())
 
 
 def test_containers_are_told_apart(engine: Engine) -> None:

@@ -26,8 +26,9 @@ class _Incoming:
 
     def __init__(self) -> None:
         self.headers: dict[str, str] = {}
-        self.began = self.ended = False
+        self.began = self.ended = self.keeps = False
         self.body: list[bytes] = []
+        self.parser = httptools.HttpResponseParser(self)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
@@ -40,6 +41,7 @@ class _Incoming:
 
     def on_message_complete(self) -> None:
         self.ended = True
+        self.keeps = self.parser.should_keep_alive()  # asked later, the parser has forgotten it
 
 
 class Connection:
@@ -51,7 +53,6 @@ class Connection:
     def __init__(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._name, self._reader, self._writer = name, reader, writer
         self._incoming = _Incoming()
-        self._parser = httptools.HttpResponseParser(self._incoming)
         self.status = 0
 
     @property
@@ -63,7 +64,7 @@ class Connection:
     def reusable(self) -> bool:
         """Whether the answer was read to its end, and the other side keeps the connection."""
         alive = not self._reader.at_eof() and not self._writer.is_closing()
-        return alive and self._incoming.ended and self._parser.should_keep_alive()
+        return alive and self._incoming.ended and self._incoming.keeps
 
     @property
     def ended_before(self) -> bool:
@@ -73,7 +74,6 @@ class Connection:
     async def ask(self, method: str, target: str, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         """Send a request and read the head of its answer. Raises `OSError` or `CallFailed`."""
         self._incoming = _Incoming()
-        self._parser = httptools.HttpResponseParser(self._incoming)
         lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
         self._writer.write("\r\n".join(lines).encode("latin-1") + body)
         await self._writer.drain()
@@ -82,7 +82,7 @@ class Connection:
             seen += await self._feed()
             if seen > LONGEST_HEAD and not self._incoming.began:
                 raise CallFailed(self._name, "too-long")
-        self.status = self._parser.get_status_code()
+        self.status = self._incoming.parser.get_status_code()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes. Raises `OSError` or `CallFailed`, also where it ends before its end."""
@@ -109,7 +109,7 @@ class Connection:
         if not data:
             raise CallFailed(self._name, "closed")
         try:
-            self._parser.feed_data(data)
+            self._incoming.parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             raise CallFailed(self._name, "garbled") from None
         return len(data)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rolecall.core.records import ContainerFacts
-from rolecall.edges.clock import SystemClock
-from rolecall.edges.docker.engine import AT_ONCE, DockerEngine
+from rolecall.edges.clock import Clock, SystemClock
+from rolecall.edges.docker.engine import AT_ONCE, LATELY, DockerEngine
 from rolecall.errors import Upstream
+from rolecall.testing.fake_clock import FakeClock
 
 KEEP = frozenset({"IAM_ROLE", "IAM_EXTERNAL_ID"})
 ID, OTHER = "a" * 64, "b" * 64
@@ -48,29 +51,47 @@ def answer(found: object, status: int = 200, *, chunked: bool = False) -> bytes:
     return f"{head}Transfer-Encoding: chunked\r\n\r\n{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
 
 
-async def asked(path: Path, say: Callable[[str], bytes | None], address: str = "172.17.0.2") -> list[ContainerFacts]:
-    """Ask an engine that says `say` of each path; None is silence."""
+@dataclass
+class FakeEngine:
+    """An engine that says `say` of each path; None is silence. It answers `turns` times on one connection."""
 
-    serving: list[asyncio.Task[Any] | None] = []
+    say: Callable[[str], bytes | None]
+    turns: int = 1
+    paths: list[str] = field(default_factory=list)
+    serving: list[asyncio.Task[Any] | None] = field(default_factory=list)
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.append(asyncio.current_task())
-        head = await reader.readuntil(b"\r\n\r\n")
-        said = say(head.split(b" ")[1].decode())
-        if said is not None:
-            writer.write(said)
-        else:
-            await reader.read()
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection."""
+        self.serving.append(asyncio.current_task())
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            for _ in range(self.turns):
+                head = await reader.readuntil(b"\r\n\r\n")
+                self.paths.append(head.split(b" ")[1].decode())
+                said = self.say(self.paths[-1])
+                if said is None:
+                    await reader.read()
+                    break
+                writer.write(said)
         writer.close()
         await writer.wait_closed()
 
-    server = await asyncio.start_unix_server(serve, path)
-    async with server:
-        engine = DockerEngine(path, clock=SystemClock(), keep=KEEP, timeout=0.5)
+
+@contextlib.asynccontextmanager
+async def serving(path: Path, fake: FakeEngine, clock: Clock | None = None) -> AsyncIterator[DockerEngine]:
+    """Serve such an engine; yield what asks it."""
+    async with await asyncio.start_unix_server(fake, path):
+        engine = DockerEngine(path, clock=clock or SystemClock(), keep=KEEP, timeout=0.5)
         try:
-            return await engine.at(address)
+            yield engine
         finally:
-            await asyncio.gather(*(task for task in serving if task), return_exceptions=True)
+            engine.close()
+            await asyncio.gather(*(task for task in fake.serving if task), return_exceptions=True)
+
+
+async def asked(path: Path, say: Callable[[str], bytes | None], address: str = "172.17.0.2") -> list[ContainerFacts]:
+    """Ask an engine that says `say` of each path."""
+    async with serving(path, FakeEngine(say)) as engine:
+        return await engine.at(address)
 
 
 def run(work: Awaitable[list[ContainerFacts]]) -> list[ContainerFacts]:
@@ -141,21 +162,56 @@ def test_an_engine_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_crowd_waits_in_turn_and_no_longer_than_each_may(tmp_path: Path) -> None:
     """An engine that is silent is asked a few things at once; who waits for a turn is told, too, and in time."""
-    serving: list[asyncio.Task[Any] | None] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.append(asyncio.current_task())
-        await reader.read()
-        writer.close()
-        await writer.wait_closed()
+    fake = FakeEngine(lambda _: None)
 
     async def main() -> list[ContainerFacts | BaseException]:
-        async with await asyncio.start_unix_server(serve, tmp_path / "s"):
-            engine = DockerEngine(tmp_path / "s", clock=SystemClock(), keep=KEEP, timeout=0.3)
+        async with serving(tmp_path / "s", fake) as engine:
             asking = [engine.at("172.17.0.2") for _ in range(5 * AT_ONCE)]
-            found = await asyncio.gather(*asking, return_exceptions=True)
-            await asyncio.gather(*(task for task in serving if task), return_exceptions=True)
-            return found
+            return await asyncio.gather(*asking, return_exceptions=True)
 
     assert {type(found) for found in asyncio.run(main())} == {Upstream}
-    assert len(serving) <= 2 * AT_ONCE
+    assert len(fake.serving) <= 2 * AT_ONCE
+
+
+def test_the_same_container_is_looked_at_first_and_believed_only_as_it_is_now(tmp_path: Path) -> None:
+    """For a second the list is left out; where the container has moved it is asked for at once. One connection does."""
+    one, two = (f"/containers/{number}/json" for number in (ID, OTHER))
+    answers = {"/containers/json": answer([listed(ID, "172.17.0.2")]), one: answer(inspected(ID, "172.17.0.2"))}
+    fake, clock = FakeEngine(answers.get, turns=99), FakeClock()
+
+    async def main() -> None:
+        async with serving(tmp_path / "s", fake, clock) as engine:
+
+            async def who() -> tuple[list[str], list[str]]:
+                fake.paths.clear()
+                return [found.id for found in await engine.at("172.17.0.2")], list(fake.paths)
+
+            assert await who() == ([ID], ["/containers/json", one])
+            assert await who() == ([ID], [one])
+            answers["/containers/json"] = answer([listed(ID, "172.17.0.2"), listed(OTHER, "172.17.0.2")])
+            answers[two] = answer(inspected(OTHER, "172.17.0.2"))
+            await clock.advance(LATELY)
+            assert await who() == ([ID, OTHER], ["/containers/json", one, two])
+            answers["/containers/json"] = answer([listed(ID, "172.17.0.2")])
+            assert await who() == ([ID], ["/containers/json", one])
+            answers[one] = answer(inspected(ID, "172.17.0.9"))
+            answers["/containers/json"] = answer([listed(OTHER, "172.17.0.2")])
+            assert await who() == ([OTHER], [one, "/containers/json", two])
+            assert len(fake.serving) == 1
+
+    asyncio.run(main())
+
+
+def test_a_connection_that_the_engine_has_closed_is_opened_again(tmp_path: Path) -> None:
+    """As after its restart: no question is lost by it."""
+    answers = {"/containers/json": answer([listed(ID, "172.17.0.2")])}
+    answers[f"/containers/{ID}/json"] = answer(inspected(ID, "172.17.0.2"))
+    fake = FakeEngine(answers.get, turns=3)
+
+    async def main() -> None:
+        async with serving(tmp_path / "s", fake) as engine:
+            for _ in range(5):
+                assert len(await engine.at("172.17.0.2")) == 1
+
+    asyncio.run(main())
+    assert len(fake.serving) == 2

@@ -53,8 +53,10 @@ class NodeAccount:
 class ByDocker:
     """Who asks, and what goes on behind it."""
 
-    def __init__(self, whose: ContainersByIp | MappedAddresses, account: NodeAccount) -> None:
-        self.whose, self._account = whose, account
+    def __init__(
+        self, whose: ContainersByIp | MappedAddresses, account: NodeAccount, engine: DockerEngine | None = None
+    ) -> None:
+        self.whose, self._account, self._engine = whose, account, engine
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -77,6 +79,8 @@ class ByDocker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._engine is not None:
+            self._engine.close()
 
 
 def by_docker(
@@ -91,4 +95,4 @@ def by_docker(
     if settings.table is not None:
         return ByDocker(MappedAddresses(settings.table, found), account)
     engine = DockerEngine(settings.socket, clock=clock, keep=settings.variables())
-    return ByDocker(ContainersByIp(engine, account=found, lost=lost, clock=clock, log=log), account)
+    return ByDocker(ContainersByIp(engine, account=found, lost=lost, clock=clock, log=log), account, engine)
