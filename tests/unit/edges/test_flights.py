@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
-from rolecall.core.names import ClusterName, RoleArn
+from rolecall.core.caller import AtPodIp
+from rolecall.core.grant import Grant, Hop
+from rolecall.core.names import ClusterName, Namespace, RoleArn, ServiceAccountName
+from rolecall.core.records import PodFacts
 from rolecall.core.secrets import Secret
+from rolecall.core.session import SessionSpec
 from rolecall.core.source import Ask, Issued
 from rolecall.edges.flights import FlightCounters, FlightRules, Flights, NoAnswer, key_of
 from rolecall.edges.limits import PerSource
@@ -300,3 +305,26 @@ def test_what_makes_two_asks_one_question(one: Ask, two: Ask, same: bool) -> Non
     """Credentials of one question must never answer another; a key shows no token."""
     assert (key_of(one) == key_of(two)) is same
     assert "a.b.c" not in repr(key_of(one))
+
+
+def test_a_granted_session_is_a_question_of_its_own() -> None:
+    """What STS is told makes another one, and so does another caller; where a caller is seen from does not."""
+    role = RoleArn.parse("arn:aws:iam::123456789012:role/r")
+    pod = PodFacts(ClusterName("c"), Namespace("n"), "p", "uid-1", ServiceAccountName("s"), "node")
+    spec = SessionSpec("session", 3600)
+
+    def ask(spec: SessionSpec = spec, role: RoleArn = role, pod: PodFacts = pod, peer: str = "10.0.0.1") -> Ask:
+        return Ask(peer=peer, grant=Grant((Hop(role, spec),), ("why",)), caller=AtPodIp(peer, pod))
+
+    others = [
+        ask(replace(spec, external_id="one")),
+        ask(replace(spec, external_id="two")),
+        ask(replace(spec, name="another")),
+        ask(replace(spec, duration=7200)),
+        ask(replace(spec, tags={"a": "b"})),
+        ask(role=RoleArn.parse("arn:aws:iam::123456789012:role/path/r")),
+        ask(pod=replace(pod, uid="uid-2")),
+        Ask(peer="10.0.0.1", role=role),
+    ]
+    assert len({key_of(found) for found in (ask(), *others)}) == len(others) + 1
+    assert key_of(ask()) == key_of(ask(peer="fd00::1"))
