@@ -27,6 +27,7 @@ class KubeApi:
         self.requests: list[str] = []
         self.refuse = 0  # a status for whoever comes
         self.port = 0
+        self.connections = 0  # that were ever opened
         self._changed = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._streams: set[asyncio.StreamWriter] = set()
@@ -88,6 +89,7 @@ class KubeApi:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self.connections += 1
         try:
             while await self._one(reader, writer):
                 pass

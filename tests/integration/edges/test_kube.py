@@ -118,7 +118,7 @@ def test_calls_and_their_errors(tmp_path: Path) -> None:
         client = KubeClient(read_kubeconfig(kubeconfig(tmp_path, f"http://localhost:{api.port}/")))
         for _ in range(3):
             assert json.loads(await client.get("/apis/x/one"))["data"] == {"a": "b"}
-        assert len(api._tasks) == 1
+        assert api.connections == 1
         with pytest.raises(ApiError) as refused:
             await client.get("/apis/x/two")
         assert (refused.value.status, refused.value.code) == (404, "NotFound")
