@@ -151,6 +151,21 @@ def test_a_session_is_asked_for_once_in_its_time() -> None:
     Cluster().run(scenario)
 
 
+def test_an_end_that_cannot_be_is_no_reason_for_a_storm() -> None:
+    """Sessions of a minute where an hour was asked for, or a clock that is an hour ahead: one in twenty minutes."""
+
+    async def scenario(cluster: Cluster) -> None:
+        cluster.life = 60.0
+        cluster.ask("carts")
+        await cluster.clock.advance(3600.0)
+        assert 3 <= len(cluster.sts) <= 4
+        cluster.ask("carts", generation=2)  # a change is acted on at once
+        await cluster.clock.advance(5.0)
+        assert cluster.secret()["awsiamrole-generation"] == "2"
+
+    Cluster().run(scenario)
+
+
 def test_a_late_watch_costs_no_second_session() -> None:
     """What was written is known before its echo comes."""
 
