@@ -12,6 +12,7 @@ from rolecall.daemons.controller import wire
 from rolecall.daemons.controller.config import ControllerConfig
 from rolecall.daemons.controller.events import Recorder
 from rolecall.daemons.controller.issuing import Issuing
+from rolecall.daemons.controller.lease.fenced import Fenced
 from rolecall.daemons.controller.lease.leader import Leader
 from rolecall.daemons.controller.queue import Queue
 from rolecall.daemons.controller.reconcile import Reconciler
@@ -20,7 +21,7 @@ from rolecall.daemons.controller.stores import Namespaces, Roles, Secrets
 from rolecall.edges import entropy
 from rolecall.edges.clock import Clock
 from rolecall.edges.http_client import split_url
-from rolecall.edges.kube.client import METADATA, KubeClient
+from rolecall.edges.kube.client import KubeClient
 from rolecall.edges.kube.config import KubeConfig, in_cluster, read_kubeconfig
 from rolecall.edges.kube.watch import Watch, Watched
 from rolecall.edges.kube.wire import HasMeta
@@ -31,41 +32,6 @@ from rolecall.mechanisms.metadata_proxy.secret_files import unrestricted
 
 STUCK = 60.0
 """Seconds without a turn of the queue, which turns every five, after which a restart may help."""
-
-
-class Fenced:
-    """The API server for one that may write only while it leads: each write asks first."""
-
-    def __init__(self, client: KubeClient, leader: Leader | None) -> None:
-        self._client, self._leader = client, leader
-
-    def check(self) -> None:
-        """Raise `NotLeading` where nothing may be written."""
-        if self._leader is not None:
-            self._leader.check()
-
-    async def get(self, path: str) -> bytearray:
-        """Return an object."""
-        return await self._client.get(path)
-
-    async def meta(self, path: str) -> bytearray:
-        """Return an object without what it holds: its metadata."""
-        return await self._client.get(path, accept=METADATA)
-
-    async def create(self, path: str, body: bytes) -> bytearray:
-        """POST an object."""
-        self.check()
-        return await self._client.create(path, body)
-
-    async def patch(self, path: str, body: bytes, *, kind: str = "merge-patch") -> bytearray:
-        """PATCH an object."""
-        self.check()
-        return await self._client.patch(path, body, kind=kind)
-
-    async def delete(self, path: str, options: bytes = b"") -> bytearray:
-        """DELETE an object."""
-        self.check()
-        return await self._client.delete(path, options)
 
 
 class Controller:

@@ -63,7 +63,7 @@ class Reconciler:
         self._rules, self._objects, self._assume, self._saying, self._pace = rules, objects, assume, saying, pace
         self._roles, self._secrets, self._namespaces = roles, secrets, namespaces
         self._clock, self._log, self._resync, self._dice = clock, log, resync, dice
-        self._last: dict[Key, float] = {}
+        self._last: dict[Key, tuple[float, str]] = {}
         self.issued: dict[str, int] = {}
         self.refusals: dict[str, int] = {}
         self.deleted = 0
@@ -84,21 +84,23 @@ class Reconciler:
         if isinstance(decision, Refusal):
             return await self._refuse(seen, decision, held)
         plan = secret_files.renewal(self._rules, seen.resource, decision, held, self._clock.now())
-        if plan.at <= self._clock.now() and (plan.why != "ending" or self._rest(key, decision) <= 0):
+        if plan.at <= self._clock.now() and (plan.why != "ending" or self._rest(held, decision) <= 0):
             if held is None and (found := await self._unlabelled(key)) is not None:
                 return SOON if seen.resource.uid in found.owners else await self._foreign(seen)
             held = await self._issue(seen, decision, held, plan.why)
             plan = secret_files.renewal(self._rules, seen.resource, decision, held, self._clock.now())
         assert held is not None, "what is missing is issued now"
         await self._saying.ready(seen, decision, held)
-        wait = max(plan.at - self._clock.now(), self._rest(key, decision))
+        wait = max(plan.at - self._clock.now(), self._rest(held, decision))
         return max(SOON, min(wait, self._later()))
 
-    def _rest(self, key: Key, grant: Grant) -> float:
-        """Return the seconds until a third of the last session's life has passed, by the clock that nobody sets:
-        whatever is said about its end, none is asked for before."""
-        last = self._last.get(key)
-        return 0.0 if last is None else last + grant.hops[-1].session.duration / 3 - self._clock.monotonic()
+    def _rest(self, held: Held | None, grant: Grant) -> float:
+        """Return the seconds until a third of the life of the session that we wrote has passed, by the clock that
+        nobody sets: where STS gave a shorter one, or clocks disagree, none is asked for before."""
+        last = None if held is None else self._last.get((held.namespace, held.name))
+        if last is None or held is None or last[1] != held.version:
+            return 0.0
+        return last[0] + grant.hops[-1].session.duration / 3 - self._clock.monotonic()
 
     def _later(self) -> float:
         """Return the seconds until one is looked at though nothing has changed; by chance, for many begin at once."""
@@ -190,7 +192,7 @@ class Reconciler:
                 message = f"Failed to {verb} secret {where} with credentials: {error.message}"
                 await self._saying.failed(seen, held, reason, "secret-not-written", message)
             raise
-        self._last[seen.key] = self._clock.monotonic()
+        self._last[seen.key] = self._clock.monotonic(), after.version
         self._secrets.put(after)
         count(self.issued, why)
         self._audit(seen.resource, issued, grant, why)

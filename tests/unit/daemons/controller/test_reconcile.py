@@ -159,9 +159,15 @@ def test_an_end_that_cannot_be_is_no_reason_for_a_storm() -> None:
         cluster.ask("carts")
         await cluster.clock.advance(3600.0)
         assert 3 <= len(cluster.sts) <= 4
+        cluster.life, before = None, len(cluster.sts)
         cluster.ask("carts", generation=2)  # a change is acted on at once
         await cluster.clock.advance(5.0)
         assert cluster.secret()["awsiamrole-generation"] == "2"
+        secret = cluster.api.objects[f"{SECRETS}/app"]
+        secret["data"]["expire"] = base64.b64encode(b"2023-11-14T22:13:20Z").decode()
+        cluster.api.put(SECRETS, secret)  # and so is what somebody does to the Secret
+        await cluster.clock.advance(5.0)
+        assert len(cluster.sts) == before + 2
 
     Cluster().run(scenario)
 
