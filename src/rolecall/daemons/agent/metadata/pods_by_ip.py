@@ -103,7 +103,8 @@ class PodsByIp:
     """Says which pod asks; filled by a watch. `lost` is told the uid of a pod that is not what it was, or is gone.
 
     `come`, which may be set, is told the address of a pod that is new there or has changed. `needs_namespace`: a pod
-    whose namespace is not known yet is waited for as well. `held` counts the waits, `late` those that nobody came in.
+    whose namespace is not known yet is waited for as well; so is any while `namespaces_coming`, for its namespace may
+    require tokens. `held` counts the waits, `late` those that nobody came in.
     """
 
     def __init__(self, clock: Clock, lost: Callable[[str], None], *, needs_namespace: bool = False) -> None:
@@ -115,6 +116,7 @@ class PodsByIp:
         self._waiting: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
         self.held = self.late = 0
         self.come: Callable[[str], None] | None = None
+        self.namespaces_coming: Callable[[], bool] = lambda: False
 
     def known(self, peer: str) -> Facts | Refusal | None:
         """Return who asks from there; None where nobody is known, or more than one, and that may change."""
@@ -142,7 +144,7 @@ class PodsByIp:
         found = self._judge(address)
         if isinstance(found, Refusal):
             return found if found.reason == "host-network" else None
-        if found.namespace is None and self.needs_namespace:
+        if found.namespace is None and (self.needs_namespace or self.namespaces_coming()):
             return None
         self._found[address] = found
         return found

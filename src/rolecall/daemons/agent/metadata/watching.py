@@ -35,6 +35,7 @@ class Watching:
         self.pods = Watch(client, of_pods, pods, clock=clock, dice=entropy.dice, log=log)
         self.namespaces = Watch(client, of_namespaces, pods.namespaces, clock=clock, dice=entropy.dice, log=log)
         self._tasks: list[asyncio.Task[None]] = []
+        pods.namespaces_coming = lambda: not (self.namespaces.listed.is_set() or self.namespaces.failing)
 
     @property
     def both(self) -> dict[str, Watch[Any, Any]]:

@@ -192,6 +192,22 @@ def test_a_namespace_may_require_tokens() -> None:
     asyncio.run(work())
 
 
+def test_a_requirement_is_not_slipped_past_at_the_start() -> None:
+    """Pods may be known before the namespaces are: nobody is let in by what nobody has said yet."""
+
+    async def work() -> None:
+        world = World()
+        world.pods.namespaces_coming = lambda: not world.pods.namespaces.by_name
+        world.put("a", A, role="reader")
+        asking = asyncio.ensure_future(world.ask(A, ROLES))
+        await world.clock.advance(0.5)
+        assert not asking.done()
+        world.namespace("default", **{VERSION_KEY: "required"})
+        assert (await asking).status == 401
+
+    asyncio.run(work())
+
+
 def test_documents_are_asked_for_by_name_and_for_somebody() -> None:
     """One of the list is fetched; others, and nobody's question, go nowhere."""
 
