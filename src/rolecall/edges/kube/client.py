@@ -145,11 +145,14 @@ class KubeClient:
     async def _exchange(
         self, connection: Connection, method: str, target: str, headers: Query, body: bytes
     ) -> bytearray:
+        failed: ApiError | None = None
+        found = bytearray()
         try:
             await connection.ask(method, target, headers, body)
-            if not 200 <= connection.status < 300:
-                raise await self._error(connection)
-            found = await connection.body(LONGEST)
+            if 200 <= connection.status < 300:
+                found = await connection.body(LONGEST)
+            else:
+                failed = await self._error(connection)
         except BaseException:
             connection.close()
             raise
@@ -157,6 +160,8 @@ class KubeClient:
             self._idle.append(connection)
         else:
             connection.close()
+        if failed is not None:
+            raise failed
         return found
 
     async def _open(self) -> Connection:
