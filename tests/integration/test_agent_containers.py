@@ -56,16 +56,16 @@ def test_an_instance_that_is_made_up(env: dict[str, str], table: str, tmp_path: 
 
 
 def test_a_role_without_an_account_is_in_the_nodes(env: dict[str, str], table: str, tmp_path: Path) -> None:
-    """The node's own service says which that is; the node's documents are passed on."""
+    """The node's own service says which that is, the region in which partition; the node's documents are passed on."""
     with instance() as node:
         document = json.dumps({"accountId": "210987654321", "region": "us-west-2"}).encode()
         node.answers["/latest/dynamic/instance-identity/document"] = (200, document, 0.0)
         words = ("--role-mapping-file", table, "--imds-upstream", f"{node.url}/")
-        with agent(tmp_path, *DIALECT, *OFF, *words, env=env) as started:
+        with agent(tmp_path, *DIALECT, *OFF, *words, "--region", "cn-north-1", env=env) as started:
             door = started.door()
             wait_until(lambda: ask(door, ROLES + ROLE, MINE)[0] == 200, "the account to be known")
             assert json.loads(ask(door, ROLES + ROLE, MINE)[1])["AccessKeyId"] == key_of(
-                f"arn:aws:iam::210987654321:role/{ROLE}"
+                f"arn:aws-cn:iam::210987654321:role/{ROLE}"
             )
             assert ask(door, "/latest/meta-data/placement/region", MINE) == (200, b"us-west-2")
 

@@ -18,6 +18,23 @@ _SUFFIXES: tuple[tuple[str, str, str], ...] = (
 )
 
 
+# Beginning of a region's name → its partition (the same file).
+_PARTITIONS = (
+    ("cn-", "aws-cn"),
+    ("eusc-", "aws-eusc"),
+    ("us-gov-", "aws-us-gov"),
+    ("us-iso-", "aws-iso"),
+    ("us-isob-", "aws-iso-b"),
+    ("us-isof-", "aws-iso-f"),
+    ("eu-isoe-", "aws-iso-e"),
+)
+
+
+def partition_of(region: str) -> str:
+    """Return the partition that a region is in: what the ARNs of its accounts begin with."""
+    return next((partition for beginning, partition in _PARTITIONS if region.startswith(beginning)), "aws")
+
+
 def eks_auth_endpoint(region: str, environment: Mapping[str, str]) -> str:
     """Return EKS Auth's own endpoint; it is dual-stack whatever the environment says, and FIPS where it says so."""
     _, dual_stack = _suffixes(region)

@@ -12,7 +12,7 @@ from botocore.endpoint_provider import EndpointProvider
 from botocore.exceptions import EndpointProviderError
 from botocore.loaders import Loader
 
-from rolecall.edges.aws.endpoints import configured_endpoint, eks_auth_endpoint, sts_endpoint, switch
+from rolecall.edges.aws.endpoints import configured_endpoint, eks_auth_endpoint, partition_of, sts_endpoint, switch
 from rolecall.errors import Misconfigured
 
 LOADER = Loader()
@@ -48,6 +48,13 @@ def test_the_endpoints_of_every_region(*, fips: bool, dual_stack: bool) -> None:
         assert eks_auth_endpoint(region, env) == of_botocore("eks-auth", Region=region, UseFIPS=fips)
         expected = of_botocore("sts", Region=region, UseFIPS=fips, UseDualStack=dual_stack, UseGlobalEndpoint=False)
         assert sts_endpoint(region, env) == expected
+
+
+def test_the_partition_of_every_region() -> None:
+    """As AWS's table has it, which botocore brings."""
+    for partition in PARTITIONS["partitions"]:
+        found = {partition_of(region) for region in partition["regions"] if region in REGIONS}
+        assert found <= {partition["id"]}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from rolecall.daemons.agent.metadata.whose import Whose
 from rolecall.daemons.agent.upstream import ANSWER_WITHIN, Calls, Proof, near_client, signer
 from rolecall.edges import entropy
 from rolecall.edges.aws.credential_chain import Chosen
-from rolecall.edges.aws.endpoints import configured_endpoint, sts_endpoint
+from rolecall.edges.aws.endpoints import configured_endpoint, partition_of, sts_endpoint
 from rolecall.edges.aws.imds import Imds, imds_endpoint
 from rolecall.edges.aws.sts import AssumeRole
 from rolecall.edges.clock import Clock
@@ -144,6 +144,7 @@ def metadata_door(config: AgentConfig, proof: Proof, clock: Clock, log: Log) -> 
     settings = config.metadata
     if settings is None:
         return None
+    settings = settings.in_partition(partition_of(config.region or ""))
     https: list[HttpClient] = []
     calls, tally = Calls(), Tally(clock, log)
     source, own, server = _source(config, settings, proof, https, calls, clock, log)

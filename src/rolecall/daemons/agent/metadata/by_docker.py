@@ -42,11 +42,13 @@ class NodeAccount:
 
     async def run(self) -> None:
         """Ask until it is known. Meanwhile roles that name no account are refused, and others are not."""
+        said = self._log.warning  # once; after that it is no news
         while self._imds is not None and not self.found:
             try:
                 self.found = await self._imds.account()
             except RolecallError as error:
-                self._log.warning("agent.account_unknown", why=error.message, hint="set DEFAULT_ACCOUNT_ID")
+                said("agent.account_unknown", why=error.message, hint="set DEFAULT_ACCOUNT_ID")
+                said = self._log.debug
                 await self._clock.sleep(LOOK_AGAIN)
 
 

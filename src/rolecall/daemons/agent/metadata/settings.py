@@ -80,6 +80,10 @@ class MetadataSettings:
         """Return kiam's dialect by these rules of a server; which documents pods may read is the agent's own word."""
         return KiamDialect(replace(rules, allow_route=self.kiam.allow_route))
 
+    def in_partition(self, partition: str) -> MetadataSettings:
+        """Return these settings for a partition: a container names a role, and none."""
+        return replace(self, docker=replace(self.docker, rules=replace(self.docker.rules, partition=partition)))
+
     def manners(self) -> Dialect:
         """Return the dialect; raises `BadInput` for an expression in its rules that cannot be read."""
         if self.dialect == "kiam":
