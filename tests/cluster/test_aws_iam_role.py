@@ -152,6 +152,57 @@ class Shop:
         self.admin.patch(f"/api/v1/namespaces/{self.name}", change)
 
 
+# The rules of the original's ClusterRole (docs/rbac.yaml of its repository), with the group that it has now.
+_VERBS = ["get", "list", "watch"]
+ORIGINAL = (
+    {
+        "apiGroups": ["zalando.org"],
+        "resources": ["awsiamroles", "awsiamroles/status"],
+        "verbs": [*_VERBS, "update", "patch"],
+    },
+    {"apiGroups": [""], "resources": ["pods"], "verbs": _VERBS},
+    {"apiGroups": [""], "resources": ["secrets"], "verbs": [*_VERBS, "create", "update", "patch", "delete"]},
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch", "update"]},
+)
+
+
+def test_it_takes_the_originals_place(
+    control_plane: ControlPlane, namespace: str, kubeconfig: Path, plane: DevPlane, tmp_path: Path
+) -> None:
+    """With the original's rights and two flags more: what is held is left as it is until its time, what is new comes.
+    With the Lease, which those rights do not have, nothing is done, and the log says what to grant."""
+    rights = control_plane.allow(namespace, "default", *ORIGINAL)
+    shop = Shop(control_plane, namespace)
+    uid = shop.ask("carts", "old")["metadata"]["uid"]
+    ends = (datetime.now(UTC) + timedelta(minutes=40)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    document = json.dumps({"Version": 1, "AccessKeyId": "k", "SecretAccessKey": "s", "SessionToken": "t"})
+    data = {
+        "role-arn": role_arn("carts"), "expire": ends, "awsiamrole-generation": "1", "credentials": "[default]\n",
+        "credentials.process": "[default]\n", "credentials.json": document,
+    }  # fmt: skip
+    owner = {"apiVersion": "zalando.org/v1", "kind": "AWSIAMRole", "name": "old", "uid": uid}
+    meta = {"name": "old", "labels": {"heritage": NAME, "type": "awsiamrole"}, "ownerReferences": [owner]}
+    before = shop.admin.create(shop.secrets, {"metadata": meta, "stringData": data})
+    legacy = {"metadata": {"name": "aws-iam-carts", "labels": {"heritage": NAME}}, "stringData": {"expire": ends}}
+    shop.admin.create(shop.secrets, legacy)
+    shop.ask("web", "new")
+    here = ("--namespace", namespace, "--namespace-restrictions=off")
+    with_lease = ControllerProcess(tmp_path, rights, plane, "with-lease", *here)
+    wait_until(lambda: with_lease.events("controller.lease_failing"), "why it does nothing")
+    assert "grant it by a ClusterRole" in with_lease.events("controller.lease_failing")[0]["hint"]
+    assert with_lease.stop() == 0, with_lease.log()
+    assert not shop.has("new")
+    process = ControllerProcess(tmp_path, rights, plane, "in-its-place", *here, "--leader-elect=false")
+    try:
+        assert shop.secret("new")["role-arn"] == role_arn("web")
+        wait_until(lambda: shop.ready("old").get("status") == "True", "the old one to be ready")
+        assert shop.raw("old") == before
+        assert shop.has("aws-iam-carts")
+        assert [line["name"] for line in process.events("controller.issued")] == ["new"]
+    finally:
+        assert process.stop() == 0, process.log()
+
+
 def test_it_is_created(shop: Shop, plane: DevPlane, tmp_path: Path) -> None:
     """Keys, labels, owner, status and Event are the original's, and an unmodified boto3 reads the mounted files."""
     role = shop.ask("carts", labels={"team": "shop"})

@@ -274,7 +274,7 @@ def new_event(told: Told, suffix: str, instance: str, now: float) -> bytes:
     body: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": f"{about.name[:200]}.{suffix}", "namespace": about.namespace},
+        "metadata": {"name": f"{about.name[:200].rstrip('-.')}.{suffix}", "namespace": about.namespace},
         "involvedObject": {
             "apiVersion": API_VERSION, "kind": KIND, "namespace": about.namespace, "name": about.name, "uid": about.uid,
         },

@@ -44,6 +44,17 @@ def test_one_event() -> None:
     asyncio.run(scenario())
 
 
+def test_a_long_name() -> None:
+    """An Event's name is one that the API server takes, wherever the AWSIAMRole's is cut."""
+
+    async def scenario() -> None:
+        tell, api = recorder(FakeClock())
+        await tell.tell(Told(Resource("shop", "a" * 199 + "-" + "b" * 50, "uid-1", 1, "carts"), "RoleRefused", "no"))
+        assert [one["metadata"]["name"] for one in events(api)] == ["a" * 199 + ".0"]
+
+    asyncio.run(scenario())
+
+
 def test_the_same_is_counted() -> None:
     """Once in five minutes, in the Event that is there, in a new one where it has gone; another message is another."""
 

@@ -402,6 +402,22 @@ def test_a_status_is_of_the_one_that_was_seen() -> None:
     Cluster().run(scenario)
 
 
+def test_one_whose_deletion_has_begun_gets_nothing_new() -> None:
+    """A finalizer keeps it: what it has it keeps, and nothing is renewed."""
+
+    async def scenario(cluster: Cluster) -> None:
+        cluster.ask("carts")
+        await cluster.clock.advance(5.0)
+        role = cluster.api.objects[f"{ROLES}/app"]
+        role["metadata"] |= {"deletionTimestamp": "2023-11-14T22:13:30Z", "generation": 2}
+        cluster.api.put(ROLES, role)
+        await cluster.clock.advance(7200.0)
+        assert len(cluster.sts) == 1
+        assert cluster.has()
+
+    Cluster().run(scenario)
+
+
 def test_a_list_takes_away_and_a_mistake_does_not() -> None:
     """A namespace that may not have a role any more loses its Secret at once; one whose list is broken keeps it."""
 
