@@ -25,7 +25,7 @@ def families(agent: Agent, listeners: Listeners) -> list[Metric]:
         return own
     from rolecall.daemons.agent.metadata.metrics import metadata_families  # here: few agents have such a door
 
-    return own + metadata_families(agent.metadata)
+    return own + metadata_families(agent.metadata, listeners.metadata)
 
 
 def _one(value: float | None) -> Samples:
@@ -57,16 +57,17 @@ def _door(agent: Agent, listeners: Listeners) -> list[Metric]:
 
 
 def _connections(listeners: Listeners) -> list[Metric]:
-    doors = listeners.doors
+    doors = [*listeners.doors, *listeners.metadata]
     states = {
         "accepted": sum(server.accepted for server in doors),
         "cut-off": sum(server.cut_off for server in doors),
     }
     open_now = sum(len(server.connections) for server in doors)
     bound: Samples = [({"host": host}, 1.0) for host in listeners.bound]
+    bound += [({"host": address}, 1.0) for address in listeners.metadata_bound.values()]
     bound += [({"host": host}, 0.0) for host in listeners.not_bound]
     return [
-        Metric("rolecall_agent_connections", "gauge", "Connections of the door that are open.", _one(open_now)),
+        Metric("rolecall_agent_connections", "gauge", "Connections of the doors that are open.", _one(open_now)),
         Metric(
             "rolecall_agent_connections_total", "counter", "Connections that came, and cut off.", _by("state", states)
         ),

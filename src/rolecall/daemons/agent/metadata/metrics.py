@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from rolecall.daemons.agent.metadata.build import MetadataDoor
+from rolecall.edges.http_server import HttpServer
 from rolecall.edges.metrics import NONE, Labels, Metric, histogram
 
 Samples = list[tuple[Labels, float]]
 
 
-def metadata_families(door: MetadataDoor) -> list[Metric]:
-    """Return the families of the door, and those that dashboards of the original read."""
-    own = [*_door(door), *_cache(door), *_view(door)]
+def metadata_families(door: MetadataDoor, servers: Sequence[HttpServer] = ()) -> list[Metric]:
+    """Return the families of the door, of these listeners too, and those that dashboards of the original read."""
+    own = [*_door(door, servers), *_cache(door), *_view(door)]
     return own + (_of_kube2iam(door) if door.settings.dialect == "kube2iam" else [])
 
 
@@ -24,9 +26,12 @@ def _by(label: str, counts: Mapping[str, int] | Mapping[int, int]) -> Samples:
     return [({label: str(name)}, float(number)) for name, number in sorted(counts.items())]
 
 
-def _door(door: MetadataDoor) -> list[Metric]:
+def _door(door: MetadataDoor, servers: Sequence[HttpServer]) -> list[Metric]:
     tally = door.tally
     at_once = max(0, sum(tally.replies.values()) - tally.waited.count)
+    refusals = Counter(tally.refusals)
+    for server in servers:
+        refusals.update({f"http-{status}": number for status, number in server.refused.items()})
     settings: Samples = [({"dialect": door.settings.dialect}, 1.0)]
     unrestricted = door.settings.dialect == "kube2iam" and not door.settings.kube2iam.restrictions
     risks = {"host-role": door.settings.dialect == "host-role", "no-namespace-restrictions": unrestricted}
@@ -39,7 +44,7 @@ def _door(door: MetadataDoor) -> list[Metric]:
         ),
         Metric("rolecall_imds_replies_total", "counter", "Replies, by status.", _by("code", tally.replies)),
         Metric("rolecall_imds_requests_total", "counter", "Requests, by what was asked for.", _by("what", tally.whats)),
-        Metric("rolecall_imds_refusals_total", "counter", "Refusals, by reason.", _by("reason", tally.refusals)),
+        Metric("rolecall_imds_refusals_total", "counter", "Refusals, by reason.", _by("reason", refusals)),
         histogram(
             "rolecall_imds_request_duration_seconds", "Seconds until a reply; those at once are in the lowest bucket.",
             tally.waited, unmeasured=at_once,
