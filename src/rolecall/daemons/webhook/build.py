@@ -52,6 +52,7 @@ class Webhook:
     reviewer: Reviewer
     certificate: Certificate
     tls: ServerTls
+    client: KubeClient
     accounts: Accounts
     identities: Identities | None
     server: ServerAssociations | None
@@ -88,6 +89,7 @@ class Webhook:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.accounts.close()
+        self.client.close()
         if self.server is not None:
             await self.server.close()
         if self.http is not None:
@@ -128,7 +130,7 @@ def build(config: WebhookConfig, clock: Clock, log: Log) -> Webhook:
         client_names=config.tls.client_names,
     )
     certificate = _certificate(config, client, tls, clock, log)
-    return Webhook(gatherer, reviewer, certificate, tls, accounts, identities, server, http, clock, log)
+    return Webhook(gatherer, reviewer, certificate, tls, client, accounts, identities, server, http, clock, log)
 
 
 def _api_server(config: WebhookConfig) -> KubeConfig:
