@@ -67,20 +67,23 @@ class Secrets:
         return self._secrets.get(key)
 
     def replace(self, objects: Sequence[Held]) -> None:
-        """Hold exactly these."""
+        """Hold exactly these, whatever their versions: they are lower after etcd was restored."""
         for key in self._secrets.keys() - {(one.namespace, one.name) for one in objects}:
             self.drop(self._secrets[key])
         for one in objects:
-            self.put(one)
+            self._hold(one)
 
     def put(self, found: Held) -> None:
         """Hold this one as it is now; an echo of what was written before the last write is not."""
+        before = self._secrets.get((found.namespace, found.name))
+        if before is None or not _older(found.version, before.version):
+            self._hold(found)
+
+    def _hold(self, found: Held) -> None:
         key = (found.namespace, found.name)
-        before = self._secrets.get(key)
-        if before == found or (before is not None and _older(found.version, before.version)):
-            return
-        self._secrets[key] = found
-        self._changed(key)
+        if self._secrets.get(key) != found:
+            self._secrets[key] = found
+            self._changed(key)
 
     def drop(self, found: Held) -> None:
         """Hold this one no longer."""

@@ -39,6 +39,9 @@ def test_an_older_echo_does_not_undo_a_write() -> None:
     secrets.put(newer)
     assert secrets.get(KEY) == newer
     assert told == [KEY] * 2
+    secrets.replace([replace(HELD, version="3")])  # a list is what there is
+    assert secrets.get(KEY) == replace(HELD, version="3")
+    secrets.put(newer)
     secrets.drop(replace(HELD, uid="another"))
     assert secrets.get(KEY) == newer
     secrets.drop(replace(newer, version="13"))
