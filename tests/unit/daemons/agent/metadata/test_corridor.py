@@ -8,7 +8,7 @@ from dataclasses import replace
 from rolecall.core.exchange import Reply
 from rolecall.daemons.agent.metadata.settings import VERSION_KEY, MetadataSettings
 from rolecall.errors import UpstreamAnswered
-from rolecall.mechanisms.metadata_proxy.settings import Kube2iam
+from rolecall.mechanisms.metadata_proxy.settings import Kiam, Kube2iam
 from unit.daemons.agent.metadata.world import BASE, KUBE2IAM, ROLES, World, arn
 
 A, B = "10.0.0.1", "10.0.0.2"
@@ -290,5 +290,24 @@ def test_what_the_api_server_should_not_say_harms_nobody() -> None:
         refused = [asyncio.ensure_future(world.ask(peer, ROLES)) for peer in (A, B, "", "nonsense")]
         await world.clock.advance(0.9)
         assert [reply.status for reply in await asyncio.gather(*refused)] == [404] * 4
+
+    asyncio.run(work())
+
+
+def test_a_namespace_that_is_not_there_permits_nothing() -> None:
+    """It ended kiam's server; here it is waited for, and then permits no role. Nor does one that permits another."""
+
+    async def work() -> None:
+        world = World(MetadataSettings(dialect="kiam", kiam=Kiam(base=BASE)))
+        world.put("a", A, role="xb")
+        asking = asyncio.ensure_future(world.ask(A, ROLES + "xb"))
+        await world.clock.advance(0.9)
+        reply = await asking
+        assert (reply.status, reply.body) == (500, b"error fetching credentials: forbidden by policy\n")
+        world.namespace("default", **{"iam.amazonaws.com/permitted": ".*/a|b"})
+        assert await world.role_of(A, "xb") == 500
+        assert not world.sts.asked
+        world.namespace("default", **{"iam.amazonaws.com/permitted": ".*/(a|xb)"})
+        assert await world.role_of(A, "xb") == "xb"
 
     asyncio.run(work())
