@@ -10,7 +10,7 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rolecall.core.exchange import Reply, Request
 from rolecall.edges.clock import Clock
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 Handler = Callable[[Request], Reply | Awaitable[Reply]]
 Quick = Callable[[bytes, str], tuple[bytes, bool] | None]
 """(bytes of one whole request, peer) → the bytes of its answer and whether the connection stays; None: read it."""
+
+
+class _Closes(Protocol):
+    """What takes connections until it is told to stop."""
+
+    def close(self) -> None: ...
+
+
 _MOST_TURNED_AWAY = 64  # connections over the limit that are told so; the others are cut off
 _LOOK, _FLUSH = 0.02, 0.5  # seconds, at the end: between two looks; for the last answers to be read
 _SEND, _RECEIVE = 16_384, 32_768  # bytes that the kernel keeps for a connection; it doubles them for its own needs
@@ -55,7 +63,7 @@ class HttpServer:
         self.accepted = self.cut_off = 0
         self.refused: Counter[int] = Counter()
         self.tls: ServerTls | None = None
-        self._server: asyncio.Server | None = None
+        self._server: _Closes | None = None
 
     @property
     def in_flight(self) -> int:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rolecall.core.secrets import Secret
+from rolecall.edges.handshakes import Handshakes
 from rolecall.errors import Misconfigured
 
-_HANDSHAKE, _SHUTDOWN = 10.0, 1.0  # seconds
 VERSIONS: Mapping[str, ssl.TLSVersion] = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
@@ -63,11 +63,9 @@ class ServerTls:
         parts = (subject or {}).get("subject", ())
         return any(name == "commonName" and value in self._client_names for part in parts for name, value in part)
 
-    async def create_server(self, factory: Callable[[], asyncio.Protocol], *, sock: socket.socket) -> asyncio.Server:
-        """Serve on a bound socket; handshakes are waited for, but not for long."""
-        return await asyncio.get_running_loop().create_server(
-            factory, sock=sock, ssl=self.context, ssl_handshake_timeout=_HANDSHAKE, ssl_shutdown_timeout=_SHUTDOWN
-        )
+    async def create_server(self, factory: Callable[[], asyncio.Protocol], *, sock: socket.socket) -> Handshakes:
+        """Serve on a bound socket; handshakes are waited for, but not for long, and not for all of them."""
+        return Handshakes(sock, self.context, factory)
 
     def _hand_over(self, connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _context: object) -> None:
         if self._shown is not None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import warnings
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from integration.edges.authority import Authority
 from rolecall.core.exchange import Reply, Request
 from rolecall.core.secrets import Secret
 from rolecall.edges.clock import SystemClock
+from rolecall.edges.handshakes import Handshakes
 from rolecall.edges.http_server import HttpServer
 from rolecall.edges.limits import ServerLimits
 from rolecall.edges.server_tls import ServerTls
@@ -136,6 +139,46 @@ def test_a_pair_that_does_not_fit_changes_nothing(
         writer.close()
 
     serve(loop, tls, scene)
+
+
+@LOOPS
+def test_handshakes_that_stall_shut_out_nobody(loop: Callable[[], asyncio.AbstractEventLoop], old: Pair) -> None:
+    """More than may be under way come from one address and say nothing: the oldest of them are cut off."""
+    tls = ServerTls()
+    tls.show(old.certificate, old.key)
+
+    class Greeting(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            peer, sock = transport.get_extra_info("peername"), transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            transport.write(str(peer[0]).encode())  # type: ignore[attr-defined]
+            transport.close()
+
+    async def scene(silent: list[socket.socket]) -> None:
+        listener = bind_tcp("127.0.0.1", 0)
+        port = listener.getsockname()[1]
+        served = Handshakes(listener, tls.context, Greeting, most=4)
+        for one in silent:
+            one.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(one, ("127.0.0.1", port))
+        for address in ("127.0.0.1", "127.0.0.2"):
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", port, ssl=old.trusted(), server_hostname="here", local_addr=(address, 0)
+            )
+            assert await reader.read() == address.encode()
+            writer.close()
+            await writer.wait_closed()
+        for one in silent[:6]:
+            assert await asyncio.get_running_loop().sock_recv(one, 1) == b""
+        assert served.given_up in {7, 8}, "for those that stall, and for the two that speak"
+        served.close()
+        await asyncio.sleep(0)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+
+    with ExitStack() as stack, asyncio.Runner(loop_factory=loop) as runner:
+        silent = [stack.enter_context(socket.socket()) for _ in range(10)]
+        runner.run(asyncio.wait_for(scene(silent), 20))
 
 
 @LOOPS

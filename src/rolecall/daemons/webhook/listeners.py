@@ -9,6 +9,7 @@ from rolecall.daemons.webhook.config import WebhookConfig
 from rolecall.daemons.webhook.door import LONGEST_BODY
 from rolecall.daemons.webhook.metrics import Counted, families
 from rolecall.daemons.webhook.probes import Probes
+from rolecall.edges import handshakes
 from rolecall.edges.clock import Clock
 from rolecall.edges.descriptors import raise_limit
 from rolecall.edges.http_server import HttpServer
@@ -17,7 +18,7 @@ from rolecall.edges.sockets import Listener, bind_tcp, shown_address
 from rolecall.edges.telemetry import Log
 from rolecall.errors import Misconfigured
 
-_CONNECTIONS, _OTHER_DESCRIPTORS = 2048, 128
+_CONNECTIONS, _OTHER_DESCRIPTORS = 2048, 128 + handshakes.MOST
 _IDLE = 120.0
 """Seconds: longer than an API server keeps a connection that it does not use (Go: 90), so that it closes first, and no
 review meets a connection that is being closed."""
