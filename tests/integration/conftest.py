@@ -25,7 +25,7 @@ def short_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevPlane]:
 
 def _set_up(plane: DevPlane) -> Iterator[DevPlane]:
     plane.start()
-    done = plane.shell(str(SETUP), "all")
+    done = plane.shell(str(SETUP), "all", timeout=120)  # it starts the AWS CLI a dozen times
     assert done.returncode == 0, done.stderr
     yield plane
     assert plane.stop() == 0
