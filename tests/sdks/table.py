@@ -35,27 +35,27 @@ class Sdk:
 # Both hide the cause: v3 asks a second provider after the first (§1.7), v2 asks IMDS.
 JS3_SAYS = r"^CredentialsProviderError: 169\.254\.170\.23 is not a valid container metadata service hostname$"
 JS2_SAYS = "^Error: EC2 Metadata roleName request returned error$"
-BOTO = {401: 3, 404: 3, 429: 3, 500: 3}
+BOTO = {404: 3, 429: 3, 500: 3}
 SDKS: Mapping[str, Sdk] = {
     "boto3": Sdk(installed.python("boto.py"), BOTO, "^CredentialRetrievalError", shows=True),
     "boto3-1.34.41": Sdk(installed.python("boto.py", "minimum.lock"), BOTO, "^CredentialRetrievalError", shows=True),
-    "awscrt": Sdk(installed.python("crt.py"), {401: 1, 404: 1, 429: 4, 500: 4}, "^AwsCrtError"),
-    "js-v3": Sdk(installed.javascript("v3.mjs"), {401: 4, 404: 4, 429: 4, 500: 4}, JS3_SAYS),
-    "js-v2": Sdk(installed.javascript("v2.cjs"), {401: 1, 404: 1, 429: 4, 500: 4}, JS2_SAYS, ipv6=False, waits=True),
-    "go-v2": Sdk(installed.go, {401: 1, 404: 1, 429: 3, 500: 3}, "^failed to refresh cached credentials", shows=True),
+    "awscrt": Sdk(installed.python("crt.py"), {404: 1, 429: 4, 500: 4}, "^AwsCrtError"),
+    "js-v3": Sdk(installed.javascript("v3.mjs"), {404: 4, 429: 4, 500: 4}, JS3_SAYS),
+    "js-v2": Sdk(installed.javascript("v2.cjs"), {404: 1, 429: 4, 500: 4}, JS2_SAYS, ipv6=False, waits=True),
+    "go-v2": Sdk(installed.go, {404: 1, 429: 3, 500: 3}, "^failed to refresh cached credentials", shows=True),
     "rust": Sdk(
-        installed.rust, {401: 1, 404: 1, 429: 1, 500: 3}, "Non-success status from HTTP credential provider", waits=None
+        installed.rust, {404: 1, 429: 1, 500: 3}, "Non-success status from HTTP credential provider", waits=None
     ),
     "java-v2": Sdk(
         installed.java,
-        {401: 1, 404: 1, 429: 1, 500: 6},
+        {404: 1, 429: 1, 500: 6},
         r"^software\.amazon\.awssdk\.core\.exception\.SdkClientException: Unable to load credentials",
         ipv6_needs={"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv6"},
         waits=None,
     ),
     "cpp": Sdk(
         installed.python("arrow.py", "arrow.lock"),
-        {401: 1, 404: 1, 429: 2, 500: 2},
+        {404: 1, 429: 2, 500: 2},
         "^the request is not signed$",
         calls=4,
     ),
