@@ -140,6 +140,7 @@ def server_flags(street: Street) -> list[str]:
     )
     who = f"--agent-service-account={street.namespace}/kiam-agent"
     return [
+        "--prefetch=50",
         *tls(street.home, "server"),
         f"--bind={street.server}",
         f"--kubeconfig={config}",
@@ -252,6 +253,13 @@ def test_a_pod_that_is_quicker_than_its_event_is_waited_for(street: Street) -> N
     street.pod("reused", "kiam-a", "127.0.1.1", "web")
     assert street.ask("kiam-a", "127.0.1.1", ROLES) == (200, "web")
     assert street.ask("kiam-a", "127.0.1.1", f"{ROLES}carts")[0] == 500
+
+
+def test_a_new_pods_role_is_there_before_it_asks(street: Street) -> None:
+    """The server fetches it, at the rate that it was told."""
+    street.pod("ahead", "kiam-b", "127.0.2.1", "carts")
+    wait_until(lambda: "event=imds.issued peer=127.0.2.1" in (street.home / "server.log").read_text(), "the role")
+    assert street.ask("kiam-b", "127.0.2.1", f"{ROLES}carts")[0] == 200
 
 
 def test_its_health(street: Street) -> None:

@@ -12,6 +12,7 @@ from rolecall.daemons.agent.kiam.server import NodeOf, Server
 from rolecall.daemons.agent.metadata.discover import discovered
 from rolecall.daemons.agent.metadata.granted import Granted, sts_source
 from rolecall.daemons.agent.metadata.pods_by_ip import PodsByIp
+from rolecall.daemons.agent.metadata.prefetch import Prefetch
 from rolecall.daemons.agent.metadata.settings import MetadataSettings
 from rolecall.daemons.agent.metadata.tally import Tally
 from rolecall.daemons.agent.metadata.watching import Watching, kube_client
@@ -28,6 +29,7 @@ from rolecall.edges.http_client import HttpClient
 from rolecall.edges.server_tls import ServerTls
 from rolecall.edges.telemetry import Log
 from rolecall.errors import Misconfigured
+from rolecall.mechanisms.metadata_proxy.kiam import KiamDialect
 from rolecall.mechanisms.metadata_proxy.settings import Kiam
 
 _CACHE, _QPS, _THREADS = 20_000, 20.0, 32
@@ -48,12 +50,15 @@ class KiamServer:
     own: Chosen
     https: HttpClient
     tls: ServerTls
+    prefetch: Prefetch | None = None
 
     def start(self) -> None:
         """Begin the work in the background. Call it once, inside the running loop."""
         self.granted.cache.start()
         self.own.start()
         self.watching.start()
+        if self.prefetch is not None:
+            self.prefetch.begin()
 
     def faults(self) -> list[str]:
         """Return what a restart may mend."""
@@ -61,6 +66,8 @@ class KiamServer:
 
     async def close(self) -> None:
         """End it, and every call that is under way."""
+        if self.prefetch is not None:
+            await self.prefetch.close()
         await self.events.close()
         await self.watching.close()
         await self.granted.cache.close()
@@ -81,7 +88,11 @@ def build(config: KiamServerConfig, rules: Kiam, clock: Clock, log: Log) -> Kiam
     node_of = _node_of(config, Agents(client, config.agents, config.audiences, _node_of_pod(pods), clock))
     server = Server(rules, pods, granted, node_of, log=log, denied=events, missing=watching.missing)
     tls = ServerTls(client_ca=read_pem(config.ca))
-    return KiamServer(server, pods, granted, watching, events, tally, calls, own, https, tls)
+    parts = KiamServer(server, pods, granted, watching, events, tally, calls, own, https, tls)
+    if config.prefetch > 0:
+        parts.prefetch = Prefetch(pods, KiamDialect(rules), granted, clock, config.prefetch)
+        pods.come = parts.prefetch.come
+    return parts
 
 
 def settled_rules(config: KiamServerConfig) -> Kiam:
