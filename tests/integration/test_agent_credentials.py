@@ -169,7 +169,7 @@ def test_a_shared_file_that_is_rotated(plane: DevPlane, tmp_path: Path) -> None:
     ):
         door = started.door()
         assert get(door, token=token)[0] != 200
-        assert "signature" in str(started.event("agent.refused")["why"])
+        assert "signature" in str(started.event("agent.not_believed")["why"])
         (tmp_path / "new").write_text(good)
         (tmp_path / "new").replace(file)
         wait_until(lambda: get(door, token=token)[0] == 200, "the new key")
