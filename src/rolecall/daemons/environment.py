@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import NoReturn
+from typing import Any, NoReturn, Protocol
 
 from rolecall.edges.telemetry import LEVELS
 from rolecall.errors import Misconfigured
@@ -16,12 +16,25 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "\u00b5s": 1
 _LONGEST_DURATION = 2.0**63 / 1e9
 
 
+class Takes(Protocol):
+    """A parser, or a group of its flags."""
+
+    def add_argument(self, *names: str, **options: Any) -> argparse.Action:
+        """Add one."""
+        ...
+
+
 class Parser(argparse.ArgumentParser):
     """Reads flags; every fault is a `Misconfigured`."""
 
     def error(self, message: str) -> NoReturn:
         """Raise it, with where to look."""
         raise Misconfigured(message, hint=f"see: {self.prog} --help")
+
+
+def add_switch(group: Takes, flag: str, words: str, *, default: bool | None = False) -> None:
+    """Add a flag that is on where it stands alone, and takes a truth value behind ``=``, as Go's do."""
+    group.add_argument(flag, nargs="?", const=True, default=default, type=switch, metavar="BOOL", help=words)
 
 
 def verbosity_word(text: str) -> str:

@@ -5,7 +5,53 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+
+from rolecall.errors import RolecallError
+
+
+def report(program: str, error: RolecallError) -> None:
+    """Say on stderr why a program cannot run, and what to do about it."""
+    sys.stderr.write(f"{program}: {error.message}\n" + (f"  {error.hint}\n" if error.hint else ""))
+
+
+class Parts:
+    """Work in the background, none of which ends by itself.
+
+    One that does is a defect, and a process without it would be silent: `crashed` is told what it raised, `stop`, which
+    may be set, is called, and `broken` says so.
+    """
+
+    def __init__(self, crashed: Callable[[str, Exception], None]) -> None:
+        self._crashed = crashed
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.stop: Callable[[], object] = lambda: None
+        self.broken = False
+
+    def keep(self, name: str, work: Awaitable[None]) -> None:
+        """Have it done. Call it inside the running loop."""
+        self._tasks[name] = asyncio.ensure_future(self._run(name, work))
+
+    async def end(self, name: str) -> None:
+        """End one of them, first of all."""
+        task = self._tasks.pop(name)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def close(self) -> None:
+        """End them all."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _run(self, name: str, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process must not go on without this part
+            self._crashed(name, error)
+        self.broken = True
+        self.stop()
 
 
 def keep_files_private() -> None:

@@ -31,6 +31,9 @@ class ServerLimits:
     kept_of_one: int = 8 * 1024 * 1024
 
 
+VIEWS = ServerLimits(connections=64, connections_of_one=16, requests_of_one=20.0)
+"""Of probes and metrics: they are for few, and the machine's neighbours reach the metrics too."""
+
 MOST_DEBT = 10.0
 """Seconds in which anybody has paid for what they took in advance: a flood that has ended is forgiven soon."""
 

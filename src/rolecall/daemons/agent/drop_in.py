@@ -11,6 +11,7 @@ from rolecall import __version__
 from rolecall.daemons.agent.commands import run
 from rolecall.daemons.agent.config import command_line
 from rolecall.daemons.agent.main import serve
+from rolecall.daemons.runner import report
 from rolecall.errors import Misconfigured, RolecallError
 
 NAME = "eks-pod-identity-agent"
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(argv)
     except RolecallError as error:
-        sys.stderr.write(f"Error: {error.message}\n" + (f"  {error.hint}\n" if error.hint else ""))
+        report("Error", error)
         return 1
 
 

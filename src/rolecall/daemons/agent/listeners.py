@@ -11,7 +11,7 @@ from rolecall.daemons.agent.config import LINK_LOCAL, AgentConfig
 from rolecall.edges.clock import Clock
 from rolecall.edges.descriptors import raise_limit
 from rolecall.edges.http_server import Handler, HttpServer, Quick
-from rolecall.edges.limits import ServerLimits
+from rolecall.edges.limits import VIEWS, ServerLimits
 from rolecall.edges.sockets import Listener, bind_tcp, shown_address
 from rolecall.edges.telemetry import Log
 from rolecall.errors import Misconfigured
@@ -25,8 +25,6 @@ _CONNECTIONS = 2048
 """Of each address of the door, where there are descriptors for so many."""
 _OTHER_DESCRIPTORS = 512
 """Probes and metrics, files, calls upstream: no crowd at the door takes these."""
-_VIEWS = ServerLimits(connections=64, connections_of_one=16, requests_of_one=20.0)
-"""Probes and metrics are for few, and the machine's neighbours reach the metrics too."""
 
 
 class Listeners:
@@ -118,14 +116,14 @@ class Listeners:
                 (self._config.metrics_host, self._config.metrics_port, "--metrics-address and --metrics-port")
             )
         for host, port, flags in places:
-            self._others.append((await self._open(host, port, handler, _VIEWS, flags))[0])
+            self._others.append((await self._open(host, port, handler, VIEWS, flags))[0])
 
     async def open_admin(self, path: Path, handler: Handler) -> None:
         """Serve the admin socket; raises `Misconfigured` where there can be none."""
         from rolecall.edges.admin_socket import AdminSocket  # here: few agents have one
 
         self._admin = AdminSocket(path)
-        self._others.append(await self._listen(self._admin.listener, handler, _VIEWS))
+        self._others.append(await self._listen(self._admin.listener, handler, VIEWS))
 
     async def drain(self, seconds: float) -> None:
         """Take no more connections at the door; give requests under way that many seconds. The probes go on."""

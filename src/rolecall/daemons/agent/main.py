@@ -14,7 +14,7 @@ from rolecall.daemons.agent.listeners import Listeners
 from rolecall.daemons.agent.probes import open_views
 from rolecall.daemons.agent.reload import reload
 from rolecall.daemons.agent.upstream import ANSWER_WITHIN
-from rolecall.daemons.runner import on_hangup, stop_on_signals, stop_with_parent
+from rolecall.daemons.runner import on_hangup, report, stop_on_signals, stop_with_parent
 from rolecall.edges.clock import SystemClock
 from rolecall.edges.telemetry import Log, configure
 from rolecall.errors import RolecallError
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return run(argv, serve)
     except RolecallError as error:
-        sys.stderr.write(f"rolecall agent: {error.message}\n" + (f"  {error.hint}\n" if error.hint else ""))
+        report("rolecall agent", error)
         return 2
 
 

@@ -26,7 +26,7 @@ from rolecall.edges.flights import Key, key_of
 from rolecall.edges.limits import TokenBucket
 from rolecall.edges.sockets import is_loopback
 from rolecall.edges.telemetry import Log
-from rolecall.errors import BadName, Misconfigured, RolecallError, ServiceError
+from rolecall.errors import BadName, RolecallError, ServiceError
 from rolecall.mechanisms.pod_identity import door
 
 if TYPE_CHECKING:
@@ -238,17 +238,12 @@ def source_check(config: AgentConfig, cache: CredentialCache, clock: Clock, log:
     if config.source_check == "off" or config.node is None:
         return None
     from rolecall.edges.kube.client import KubeClient  # here: it costs memory that other agents need not pay
-    from rolecall.edges.kube.config import in_cluster, read_kubeconfig
+    from rolecall.edges.kube.config import api_server
     from rolecall.edges.kube.watch import Watch, Watched
     from rolecall.edges.kube.wire import Pod, pod_of
 
-    found = read_kubeconfig(config.kubeconfig) if config.kubeconfig else in_cluster(config.environment)
-    if found is None:
-        raise Misconfigured(
-            f"--source-check {config.source_check} needs the API server, and there is no service account here",
-            hint="give --kubeconfig FILE, or mount the pod's service account token",
-        )
-    client = KubeClient(found)
+    why = f"--source-check {config.source_check} needs the API server"
+    client = KubeClient(api_server(config.kubeconfig, config.environment, why=why))
 
     async def read(namespace: str, name: str) -> NodePod:
         return kept(pod_of(await client.get(f"/api/v1/namespaces/{namespace}/pods/{name}", timeout=READ_WITHIN)))

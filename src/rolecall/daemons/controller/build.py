@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,16 +17,14 @@ from rolecall.daemons.controller.queue import Queue
 from rolecall.daemons.controller.reconcile import Reconciler
 from rolecall.daemons.controller.saying import Saying
 from rolecall.daemons.controller.stores import Namespaces, Roles, Secrets
+from rolecall.daemons.runner import Parts
 from rolecall.edges import entropy
 from rolecall.edges.clock import Clock
-from rolecall.edges.http_client import split_url
 from rolecall.edges.kube.client import KubeClient
-from rolecall.edges.kube.config import KubeConfig, in_cluster, read_kubeconfig
 from rolecall.edges.kube.watch import Watch, Watched
 from rolecall.edges.kube.wire import HasMeta
 from rolecall.edges.limits import TokenBucket
 from rolecall.edges.telemetry import Log
-from rolecall.errors import Misconfigured
 from rolecall.mechanisms.metadata_proxy.secret_files import unrestricted
 
 STUCK = 60.0
@@ -35,7 +32,7 @@ STUCK = 60.0
 
 
 class Controller:
-    """The parts that the process runs, from `start` to `close`. `broken` says that one of them ended by a defect."""
+    """The parts that the process runs, from `start` to `close`. `parts` is what it does in the background."""
 
     def __init__(self, config: ControllerConfig, issuing: Issuing, client: KubeClient, clock: Clock, log: Log) -> None:
         self.config, self.issuing, self.rules = config, issuing, issuing.rules
@@ -54,19 +51,23 @@ class Controller:
         )  # fmt: skip
         self.queue = Queue(self.reconciler, workers=config.workers, clock=clock, dice=entropy.dice, log=log)
         self.watches = self._watched(partial(Watch, client, clock=clock, dice=entropy.dice, log=log))
-        self.broken = self.stopping = False
+        self.parts = Parts(lambda name, error: log.crash("controller.part_ended", error, part=name))
+        self.stopping = False
         self._working = False
         self._warned: set[str] = set()
-        self._stop: Callable[[], object] = lambda: None
-        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, stop: Callable[[], object]) -> None:
         """Begin; `stop` is called where a part ends, which none does by itself. Call it once, inside the loop."""
-        self._stop = stop
+        self.parts.stop = stop
         for name, watch in self.watches.items():
-            self._keep(name, watch.run())
-        self._keep("queue", self.queue.run())
-        self._keep("leader", self._lead())
+            self.parts.keep(name, watch.run())
+        self.parts.keep("queue", self.queue.run())
+        self.parts.keep("leader", self._lead())
+
+    @property
+    def broken(self) -> bool:
+        """Whether a part of it has ended, which none should."""
+        return self.parts.broken
 
     @property
     def missing(self) -> list[str]:
@@ -95,16 +96,12 @@ class Controller:
         await self.queue.drain(seconds)
         self._working = False
         if self.leader is not None:
-            leading = self._tasks.pop("leader")  # first: it would take the Lease again
-            leading.cancel()
-            await asyncio.gather(leading, return_exceptions=True)
+            await self.parts.end("leader")  # first: it would take the Lease again
             await self.leader.release()
 
     async def close(self) -> None:
         """End it."""
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self.parts.close()
         await self.issuing.close()
         self._client.close()
 
@@ -159,32 +156,3 @@ class Controller:
                 "controller.any_role", namespace=namespace, why="it has no list of roles",
                 hint=f"annotate it with {self.rules.namespace_key}, or set --namespace-restrictions everywhere",
             )  # fmt: skip
-
-    def _keep(self, name: str, work: Awaitable[None]) -> None:
-        self._tasks[name] = asyncio.ensure_future(self._run(name, work))
-
-    async def _run(self, name: str, work: Awaitable[None]) -> None:
-        """None of these ends by itself: one that does is a defect, and a process without it would be silent."""
-        try:
-            await work
-        except Exception as error:  # noqa: BLE001 - whatever it is, the process must not go on without this part
-            self._log.crash("controller.part_ended", error, part=name)
-        self.broken = True
-        self._stop()
-
-
-def api_server(config: ControllerConfig) -> KubeConfig:
-    """Return who the controller is to the API server; raises `Misconfigured`."""
-    found = read_kubeconfig(config.kubeconfig) if config.kubeconfig else in_cluster(config.environment)
-    if found is None:
-        raise Misconfigured(
-            "AWSIAMRoles are read from the API server, and there is no service account here",
-            hint="give --kubeconfig FILE, or mount the pod's service account token",
-        )
-    if config.apiserver is None:
-        return found
-    origin, base = split_url(config.apiserver)
-    if origin.scheme != found.origin.scheme:
-        raise Misconfigured(f"--apiserver {origin} has another scheme than {found.origin}", hint="use that of it")
-    name = found.server_name if found.server_name != found.origin.host else origin.host
-    return replace(found, origin=origin, base=base.rstrip("/"), server_name=name)

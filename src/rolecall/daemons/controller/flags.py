@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rolecall.daemons.environment import Parser, port, switch
+from rolecall.daemons.environment import Parser, add_switch, port
 from rolecall.edges.telemetry import FORMATS
 
 
@@ -77,10 +77,7 @@ def _add_cluster(made: argparse.ArgumentParser) -> None:
 
 def _add_leader(made: argparse.ArgumentParser) -> None:
     add = (group := made.add_argument_group("replicas")).add_argument
-    group.add_argument(
-        "--leader-elect", nargs="?", const=True, default=True, type=switch, metavar="BOOL",
-        help="work only while holding the Lease (true)",
-    )  # fmt: skip
+    add_switch(group, "--leader-elect", "work only while holding the Lease (true)", default=True)
     add("--lease-name", metavar="NAME", default="kube-aws-iam-controller", help="its name (kube-aws-iam-controller)")
     add("--lease-namespace", metavar="NAME", default="", help="its namespace (the pod's own)")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from rolecall.daemons.controller.build import Controller, api_server
+from rolecall.daemons.controller.build import Controller
 from rolecall.daemons.controller.config import ControllerConfig, read_config
 from rolecall.daemons.controller.issuing import issuing
 from rolecall.daemons.controller.probes import open_probes
-from rolecall.daemons.runner import stop_on_signals
+from rolecall.daemons.runner import report, stop_on_signals
 from rolecall.edges.clock import SystemClock
 from rolecall.edges.kube.client import KubeClient
+from rolecall.edges.kube.config import api_server
 from rolecall.edges.telemetry import Log, configure
 from rolecall.errors import RolecallError
 
@@ -28,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         configure(sys.stderr, config.verbosity, config.log_format)
         return _loop(config)
     except RolecallError as error:
-        sys.stderr.write(f"rolecall controller: {error.message}\n" + (f"  {error.hint}\n" if error.hint else ""))
+        report("rolecall controller", error)
         return 2
 
 
@@ -41,7 +42,9 @@ def _loop(config: ControllerConfig) -> int:
 async def _serve(config: ControllerConfig) -> int:
     clock, log = SystemClock(), Log("rolecall.controller")
     stop = stop_on_signals(second_ends=True)
-    client = KubeClient(api_server(config))
+    why = "AWSIAMRoles are read from the API server"
+    here = api_server(config.kubeconfig, config.environment, why=why, url=config.apiserver, flag="--apiserver")
+    client = KubeClient(here)
     controller = Controller(config, await issuing(config, clock, log), client, clock, log)
     try:
         probes = await open_probes(controller, config, clock, log)

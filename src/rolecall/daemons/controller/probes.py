@@ -11,12 +11,10 @@ from rolecall.daemons.controller.config import ControllerConfig
 from rolecall.daemons.controller.metrics import families
 from rolecall.edges.clock import Clock
 from rolecall.edges.http_server import HttpServer
-from rolecall.edges.limits import ServerLimits
+from rolecall.edges.limits import VIEWS
 from rolecall.edges.metrics import CONTENT_TYPE, render
 from rolecall.edges.sockets import bind_tcp, shown_address
 from rolecall.edges.telemetry import Log
-
-_VIEWS = ServerLimits(connections=64, connections_of_one=16, requests_of_one=20.0)
 
 
 class Probes:
@@ -55,7 +53,7 @@ class Probes:
 
 async def open_probes(controller: Controller, config: ControllerConfig, clock: Clock, log: Log) -> HttpServer:
     """Serve the probes where the settings say; raises `Misconfigured`."""
-    server = HttpServer(Probes(controller), clock=clock, limits=_VIEWS, log=log)
+    server = HttpServer(Probes(controller), clock=clock, limits=VIEWS, log=log)
     if config.port:
         listener = bind_tcp(config.host, config.port, flag="--port")
         log.info("controller.serving", address=shown_address(listener))

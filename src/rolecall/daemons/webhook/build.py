@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from rolecall.daemons.runner import Parts
 from rolecall.daemons.webhook.certificate.keeper import CertificateKeeper
 from rolecall.daemons.webhook.config import ServerSettings, WebhookConfig
 from rolecall.daemons.webhook.gather import Associations, Gatherer
@@ -23,14 +23,13 @@ from rolecall.edges.aws.credential_chain import Surroundings, choose
 from rolecall.edges.certificate_files import CertificateFiles, read_pem
 from rolecall.edges.certificates import read_certificate
 from rolecall.edges.clock import Clock
-from rolecall.edges.http_client import HttpClient, split_url
+from rolecall.edges.http_client import HttpClient
 from rolecall.edges.kube.client import KubeClient
-from rolecall.edges.kube.config import KubeConfig, in_cluster, read_kubeconfig
+from rolecall.edges.kube.config import api_server
 from rolecall.edges.kube.watch import Watch
 from rolecall.edges.server_tls import ServerTls
 from rolecall.edges.telemetry import Log
 from rolecall.edges.tls import ClientTls, TlsFiles
-from rolecall.errors import Misconfigured
 
 
 class Certificate(Protocol):
@@ -59,21 +58,27 @@ class Webhook:
     http: HttpClient | None
     clock: Clock
     log: Log
-    broken: bool = False
-    _stop: Callable[[], object] = lambda: None
-    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    parts: Parts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.parts = Parts(lambda name, error: self.log.crash("webhook.part_ended", error, part=name))
+
+    @property
+    def broken(self) -> bool:
+        """Whether a part of it has ended, which none should."""
+        return self.parts.broken
 
     def start(self, stop: Callable[[], object]) -> None:
         """Begin the work in the background; raises `Misconfigured`. Call it once, inside the running loop.
 
         `stop` is called where a part of it ends, which is a defect; `broken` says so.
         """
-        self._stop = stop
+        self.parts.stop = stop
         if isinstance(self.certificate, CertificateFiles):
             self.certificate.start()
-        self._keep("certificate", self.certificate.run())
+        self.parts.keep("certificate", self.certificate.run())
         for source in self.gatherer.sources:
-            self._keep(source.name, source.run())
+            self.parts.keep(source.name, source.run())
 
     async def reload(self) -> None:
         """Read all files again."""
@@ -85,9 +90,7 @@ class Webhook:
 
     async def close(self) -> None:
         """End it."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.parts.close()
         await self.accounts.close()
         self.client.close()
         if self.server is not None:
@@ -95,22 +98,12 @@ class Webhook:
         if self.http is not None:
             self.http.close()
 
-    def _keep(self, name: str, work: Awaitable[None]) -> None:
-        self._tasks.append(asyncio.ensure_future(self._run(name, work)))
-
-    async def _run(self, name: str, work: Awaitable[None]) -> None:
-        """None of these ends by itself: one that does is a defect, and a process without it would be silent."""
-        try:
-            await work
-        except Exception as error:  # noqa: BLE001 - whatever it is, the process must not go on without this part
-            self.log.crash("webhook.part_ended", error, part=name)
-        self.broken = True
-        self._stop()
-
 
 def build(config: WebhookConfig, clock: Clock, log: Log) -> Webhook:
     """Return the webhook's parts, wired; nothing is opened yet. Raises `Misconfigured`."""
-    client = KubeClient(_api_server(config))
+    why = "service accounts are read from the API server"
+    here = api_server(config.kubeconfig, config.environment, why=why, url=config.kube_api, flag="--kube-api")
+    client = KubeClient(here)
     rules = LookUpRules(seconds=config.lookup)
     accounts = Accounts(client, prefix=config.rules.prefix, clock=clock, rules=rules)
     watch = partial(Watch, client, clock=clock, dice=entropy.dice, log=log)
@@ -131,22 +124,6 @@ def build(config: WebhookConfig, clock: Clock, log: Log) -> Webhook:
     )
     certificate = _certificate(config, client, tls, clock, log)
     return Webhook(gatherer, reviewer, certificate, tls, client, accounts, identities, server, http, clock, log)
-
-
-def _api_server(config: WebhookConfig) -> KubeConfig:
-    found = read_kubeconfig(config.kubeconfig) if config.kubeconfig else in_cluster(config.environment)
-    if found is None:
-        raise Misconfigured(
-            "service accounts are read from the API server, and there is no service account here",
-            hint="give --kubeconfig FILE, or mount the pod's service account token",
-        )
-    if config.kube_api is None:
-        return found
-    origin, base = split_url(config.kube_api)
-    if origin.scheme != found.origin.scheme:
-        raise Misconfigured(f"--kube-api {origin} has another scheme than {found.origin}", hint="use that of it")
-    name = found.server_name if found.server_name != found.origin.host else origin.host
-    return replace(found, origin=origin, base=base.rstrip("/"), server_name=name)
 
 
 def _certificate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rolecall.daemons.environment import Parser, port, switch
+from rolecall.daemons.environment import Parser, add_switch, port, switch
 from rolecall.edges.telemetry import FORMATS
 from rolecall.mechanisms.irsa import inject as irsa
 from rolecall.mechanisms.pod_identity import inject as pod_identity
@@ -66,10 +66,6 @@ def _anything(flag: str) -> dict[str, object]:
     return {"default": None, "help": argparse.SUPPRESS}
 
 
-def _switch(group: argparse._ArgumentGroup, flag: str, words: str, *, default: bool | None = False) -> None:
-    group.add_argument(flag, nargs="?", const=True, default=default, type=switch, metavar="BOOL", help=words)
-
-
 def _add_doors(made: argparse.ArgumentParser) -> None:
     add = (group := made.add_argument_group("where it listens")).add_argument
     add("--bind-address", metavar="HOST", default="", help="address of both ports (all addresses)")
@@ -84,15 +80,15 @@ def _add_doors(made: argparse.ArgumentParser) -> None:
         default="5s",
         help="after SIGTERM: how long new connections are taken still, for whoever has not heard of it (5s)",
     )
-    _switch(group, "--enable-debugging-handlers", "/debug/alpha/cache on the metrics port (false)")
+    add_switch(group, "--enable-debugging-handlers", "/debug/alpha/cache on the metrics port (false)")
 
 
 def _add_tls(made: argparse.ArgumentParser) -> None:
     add = (group := made.add_argument_group("its certificate")).add_argument
     add("--tls-cert", metavar="FILE", help="certificate, read again when it changes (/etc/webhook/certs/tls.crt)")
     add("--tls-key", metavar="FILE", help="its private key (/etc/webhook/certs/tls.key)")
-    _switch(group, "--tls-self-managed", "make the certificate, keep it in --tls-secret, rotate it, patch caBundle")
-    _switch(group, "--in-cluster", "the same as --tls-self-managed; false: --tls-cert and --tls-key", default=None)
+    add_switch(group, "--tls-self-managed", "make the certificate, keep it in --tls-secret, rotate it, patch caBundle")
+    add_switch(group, "--in-cluster", "the same as --tls-self-managed; false: --tls-cert and --tls-key", default=None)
     add("--tls-secret", metavar="NAME", default="pod-identity-webhook", help="Secret of the self-managed certificate")
     add(
         "--tls-overlap",
@@ -125,7 +121,7 @@ def _add_cluster(made: argparse.ArgumentParser) -> None:
 
 def _add_sources(made: argparse.ArgumentParser) -> None:
     add = (group := made.add_argument_group("who has a role")).add_argument
-    _switch(group, "--watch-config-map", "read roles out of the ConfigMap pod-identity-webhook, too (false)")
+    add_switch(group, "--watch-config-map", "read roles out of the ConfigMap pod-identity-webhook, too (false)")
     add("--watch-container-credentials-config", metavar="FILE", default="", help="file of who has an association")
     add("--server", metavar="URL", default="", help="Rolecall's server, for its associations")
     add("--cluster", metavar="NAME", default="", help="the cluster whose associations they are")
@@ -146,7 +142,7 @@ def _add_irsa(made: argparse.ArgumentParser) -> None:
     add("--token-audience", metavar="NAME", default=irsa.AUDIENCE, help=f"audience of tokens ({irsa.AUDIENCE})")
     add("--token-mount-path", metavar="PATH", default=irsa.MOUNT_PATH, help="where the token is mounted")
     add("--token-expiration", metavar="SECONDS", type=int, default=86_400, help="lifetime of tokens (86400)")
-    _switch(group, "--compose-role-arn", "take a bare role name for a role of --account-id (false)")
+    add_switch(group, "--compose-role-arn", "take a bare role name for a role of --account-id (false)")
     add("--account-id", metavar="ID", default="", help="account of bare role names")
     add("--partition", metavar="NAME", default="aws", help="partition of bare role names (aws)")
 
@@ -172,11 +168,11 @@ def _add_pod_identity(made: argparse.ArgumentParser) -> None:
 def _add_choices(made: argparse.ArgumentParser) -> None:
     add = (group := made.add_argument_group("what else is decided")).add_argument
     add("--aws-default-region", metavar="REGION", default="", help="region that pods are told (none)")
-    _switch(group, "--sts-regional-endpoint", "tell pods to ask STS in their region (false)")
-    _switch(group, "--session-name", "name IRSA's sessions after the pod (false)")
-    _switch(group, "--skip-host-network", "leave pods on the node's network alone (false)")
-    _switch(group, "--no-proxy", "add the agent's address to NO_PROXY where a proxy is set (true)", default=True)
-    _switch(group, "--strict", "patch as AWS's webhook does, byte for byte, with its losses (false)")
+    add_switch(group, "--sts-regional-endpoint", "tell pods to ask STS in their region (false)")
+    add_switch(group, "--session-name", "name IRSA's sessions after the pod (false)")
+    add_switch(group, "--skip-host-network", "leave pods on the node's network alone (false)")
+    add_switch(group, "--no-proxy", "add the agent's address to NO_PROXY where a proxy is set (true)", default=True)
+    add_switch(group, "--strict", "patch as AWS's webhook does, byte for byte, with its losses (false)")
 
 
 def _add_view(made: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from rolecall.edges import handshakes
 from rolecall.edges.clock import Clock
 from rolecall.edges.descriptors import raise_limit
 from rolecall.edges.http_server import HttpServer
-from rolecall.edges.limits import ServerLimits
+from rolecall.edges.limits import VIEWS, ServerLimits
 from rolecall.edges.sockets import Listener, bind_tcp, shown_address
 from rolecall.edges.telemetry import Log
 from rolecall.errors import Misconfigured
@@ -22,7 +22,6 @@ _CONNECTIONS, _OTHER_DESCRIPTORS = 2048, 128 + handshakes.MOST
 _IDLE = 120.0
 """Seconds: longer than an API server keeps a connection that it does not use (Go: 90), so that it closes first, and no
 review meets a connection that is being closed."""
-_VIEWS = ServerLimits(connections=64, connections_of_one=16, requests_of_one=20.0)
 
 
 def review_limits(connections: int) -> ServerLimits:
@@ -50,7 +49,7 @@ class Listeners:
         self._probes = Probes(
             webhook.gatherer, webhook.certificate, webhook.tls, clock, lambda: families(counted), debug=config.debug
         )
-        self._views = HttpServer(self._probes, clock=clock, limits=_VIEWS, log=log)
+        self._views = HttpServer(self._probes, clock=clock, limits=VIEWS, log=log)
 
     @property
     def in_flight(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from rolecall.daemons.runner import on_hangup, stop_on_signals
+from rolecall.daemons.runner import on_hangup, report, stop_on_signals
 from rolecall.daemons.webhook.build import build
 from rolecall.daemons.webhook.config import WebhookConfig, read_config
 from rolecall.daemons.webhook.listeners import Listeners
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         configure(sys.stderr, config.verbosity, config.log_format)
         return _loop(config)
     except RolecallError as error:
-        sys.stderr.write(f"rolecall webhook: {error.message}\n" + (f"  {error.hint}\n" if error.hint else ""))
+        report("rolecall webhook", error)
         return 2
 
 

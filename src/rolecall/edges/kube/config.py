@@ -11,7 +11,7 @@ import binascii
 import os
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -64,6 +64,28 @@ def in_cluster(environment: Mapping[str, str], account: Path = ACCOUNT) -> KubeC
     shown = f"[{host}]" if ":" in host else host
     tls = ClientTls(TlsFiles(ca=account / "ca.crt"))
     return _config(f"https://{shown}:{port}", tls, "", token_file=account / "token")
+
+
+def api_server(
+    kubeconfig: Path | None, environment: Mapping[str, str], *, why: str, url: str | None = None, flag: str = ""
+) -> KubeConfig:
+    """Return the API server that a kubeconfig names, or else the pod's own; at `url` where `flag` was given that.
+
+    Raises `Misconfigured`; `why` begins its sentence where there is neither.
+    """
+    found = read_kubeconfig(kubeconfig) if kubeconfig else in_cluster(environment)
+    if found is None:
+        raise Misconfigured(
+            f"{why}, and there is no service account here",
+            hint="give --kubeconfig FILE, or mount the pod's service account token",
+        )
+    if url is None:
+        return found
+    origin, base = split_url(url)
+    if origin.scheme != found.origin.scheme:
+        raise Misconfigured(f"{flag} {origin} has another scheme than {found.origin}", hint="use that of it")
+    name = found.server_name if found.server_name != found.origin.host else origin.host
+    return replace(found, origin=origin, base=base.rstrip("/"), server_name=name)
 
 
 def read_kubeconfig(path: Path) -> KubeConfig:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rolecall.core.names import Region, RoleArn
-from rolecall.daemons.environment import Parser, seconds, switch
+from rolecall.daemons.environment import Parser, add_switch, seconds, switch
 from rolecall.edges.telemetry import FORMATS
 from rolecall.edges.tls import TlsFiles
 from rolecall.errors import BadName, Misconfigured
@@ -95,8 +95,8 @@ def server_parser() -> argparse.ArgumentParser:
     add("--bind", metavar="HOST:PORT", default="localhost:9610", help="where agents ask (localhost:9610)")
     add("--kubeconfig", metavar="FILE", default="", help="how to reach the API server (the pod's own account)")
     add("--role-base-arn", metavar="ARN", default="", help="what a role's name is completed with")
-    _switch(made, "--role-base-arn-autodetect", "find it by the node's instance profile")
-    _switch(made, "--disable-strict-namespace-regexp", "a namespace's expression may match a part of the ARN")
+    add_switch(made, "--role-base-arn-autodetect", "find it by the node's instance profile")
+    add_switch(made, "--disable-strict-namespace-regexp", "a namespace's expression may match a part of the ARN")
     add("--session", metavar="NAME", default="kiam", help="session name of pods without an annotation (kiam)")
     add("--session-duration", metavar="DURATION", default="1h", help="how long a session lasts, 15m to 12h (1h)")
     add("--assume-role-arn", metavar="ARN", default="", help="assume this role first, and pods' roles with it")
@@ -109,7 +109,9 @@ def server_parser() -> argparse.ArgumentParser:
         help="whose tokens agents show; repeatable (kube-system/kiam-agent)",
     )
     add("--agent-token-audience", metavar="NAME", action="append", default=[], help="audience of those tokens")
-    _switch(made, "--any-node", "serve agents of every node alike, as kiam did: one agent's key opens every pod's role")
+    add_switch(
+        made, "--any-node", "serve agents of every node alike, as kiam did: one agent's key opens every pod's role"
+    )
     add("--prefetch", metavar="N", type=float, default=0.0, help="roles a second that are fetched for new pods (0)")
     _add_view(made)
     _add_ignored(made, IGNORED | IGNORED_BY_SERVER)
@@ -132,7 +134,7 @@ def agent_parser() -> argparse.ArgumentParser:
         help="paths of the node's documents that pods read (^$)",
     )
     add("--token-file", metavar="FILE", default="", help="the agent's token (its service account's)")
-    _switch(made, "--iptables", "bring pods here by rules of the packet filter, as rolecall agent initialize does")
+    add_switch(made, "--iptables", "bring pods here by rules of the packet filter, as rolecall agent initialize does")
     add("--host-interface", metavar="PATTERN", default="docker0", help="by which interface they arrive (docker0)")
     _add_view(made)
     _add_ignored(made, IGNORED | IGNORED_BY_AGENT)
@@ -240,14 +242,10 @@ def _add_tls(made: argparse.ArgumentParser) -> None:
 
 
 def _add_view(made: argparse.ArgumentParser) -> None:
-    _switch(made, "--json-log", "log lines are JSON")
+    add_switch(made, "--json-log", "log lines are JSON")
     made.add_argument("--log-format", choices=tuple(FORMATS), default="logfmt", help="form of log lines (logfmt)")
     made.add_argument("--level", choices=tuple(_LEVELS), default="info", help="what is logged (info)")
     made.add_argument("--prometheus-listen-addr", metavar="HOST:PORT", default="", help="serve /metrics there (none)")
-
-
-def _switch(made: argparse.ArgumentParser, flag: str, words: str) -> None:
-    made.add_argument(flag, nargs="?", const=True, default=False, type=switch, metavar="BOOL", help=words)
 
 
 def _add_ignored(made: argparse.ArgumentParser, ignored: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ import sys
 
 from rolecall import __version__
 from rolecall.daemons.agent.kiam.config import agent_words, command_line, interception_words
+from rolecall.daemons.runner import report
 from rolecall.errors import Misconfigured, RolecallError
 
 _HELP = """\
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(words[0] if words else "", words[1:])
     except RolecallError as error:
-        sys.stderr.write(f"kiam: {error.message}\n" + (f"  {error.hint}\n" if error.hint else ""))
+        report("kiam", error)
         return 1
 
 

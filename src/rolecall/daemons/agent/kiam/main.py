@@ -12,7 +12,7 @@ from rolecall.daemons.runner import stop_on_signals
 from rolecall.edges.certificate_files import CertificateFiles
 from rolecall.edges.clock import SystemClock
 from rolecall.edges.http_server import HttpServer
-from rolecall.edges.limits import ServerLimits
+from rolecall.edges.limits import VIEWS, ServerLimits
 from rolecall.edges.sockets import bind_tcp, shown_address
 from rolecall.edges.telemetry import Log, configure
 from rolecall.mechanisms.metadata_proxy.remote.wire import LONGEST_QUESTION
@@ -22,7 +22,6 @@ DRAIN = 8.0
 _LIMITS = ServerLimits(
     body=LONGEST_QUESTION, connections=4096, connections_of_one=64, requests_of_one=2000.0, idle=120.0
 )
-_VIEWS = ServerLimits(connections=64, connections_of_one=16, requests_of_one=20.0)
 
 
 def serve(words: list[str]) -> int:
@@ -45,7 +44,7 @@ async def _serve(config: KiamServerConfig, rules: Kiam) -> int:
     certificate = CertificateFiles(config.certificate, config.key, config.ca, parts.tls, clock=clock, log=log)
     certificate.start()
     door = HttpServer(parts.server, clock=clock, limits=_LIMITS, log=log)
-    views = HttpServer(Views(parts), clock=clock, limits=_VIEWS, log=log)
+    views = HttpServer(Views(parts), clock=clock, limits=VIEWS, log=log)
     looking = asyncio.create_task(certificate.run(), name="kiam.certificate")
     try:
         parts.start()

@@ -15,6 +15,7 @@ from typing import Literal
 from rolecall import __version__
 from rolecall.daemons.agent.config import command_line
 from rolecall.daemons.environment import Parser, seconds, switch
+from rolecall.daemons.runner import report
 from rolecall.errors import Misconfigured, RolecallError
 
 NAME = "kube2iam"
@@ -80,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(command_line(argv)[1])
     except RolecallError as error:
-        sys.stderr.write(f"Error: {error.message}\n" + (f"  {error.hint}\n" if error.hint else ""))
+        report("Error", error)
         return 1
 
 

@@ -10,6 +10,7 @@ import sys
 from rolecall.daemons.agent.config import command_line, own_environment
 from rolecall.daemons.agent.main import serve
 from rolecall.daemons.agent.metadata.variables import ignored, words_of
+from rolecall.daemons.runner import report
 from rolecall.errors import RolecallError
 
 NAME = "metadataproxy"
@@ -23,5 +24,5 @@ def main(argv: list[str] | None = None) -> int:
             sys.stderr.write(f"{NAME}: {variable} changes nothing here: docs/reference/metadataproxy.md\n")
         return serve([*words_of(environment), *command_line(argv)[1]])
     except RolecallError as error:
-        sys.stderr.write(f"{NAME}: {error.message}\n" + (f"  {error.hint}\n" if error.hint else ""))
+        report(NAME, error)
         return 1

@@ -12,11 +12,10 @@ from rolecall.daemons.agent.metadata.pods_by_ip import PodsByIp, keeping_namespa
 from rolecall.edges import entropy
 from rolecall.edges.clock import Clock
 from rolecall.edges.kube.client import KubeClient
-from rolecall.edges.kube.config import in_cluster, read_kubeconfig
+from rolecall.edges.kube.config import api_server
 from rolecall.edges.kube.watch import Watch, Watched
 from rolecall.edges.kube.wire import HasMeta, Pod
 from rolecall.edges.telemetry import Log
-from rolecall.errors import Misconfigured
 
 
 class Watching:
@@ -68,10 +67,4 @@ class Watching:
 
 def kube_client(kubeconfig: Path | None, environment: Mapping[str, str], what: str) -> KubeClient:
     """Return a client for the API server; raises `Misconfigured` where nobody has said which."""
-    found = read_kubeconfig(kubeconfig) if kubeconfig else in_cluster(environment)
-    if found is None:
-        raise Misconfigured(
-            f"{what} needs the API server, and there is no service account here",
-            hint="give --kubeconfig FILE, or mount the pod's service account token",
-        )
-    return KubeClient(found)
+    return KubeClient(api_server(kubeconfig, environment, why=f"{what} needs the API server"))
