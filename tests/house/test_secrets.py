@@ -32,6 +32,7 @@ REVEALS = {
     "rolecall/edges/aws/web_identity.py": "withholds an error message of STS that quotes the token",
     "rolecall/edges/aws/wire.py": "AssumeRoleWithWebIdentity carries the token",
     "rolecall/edges/http_client.py": "Proxy-Authorization carries the proxy's password",
+    "rolecall/edges/http_stream.py": "so does the request for a tunnel",
     "rolecall/edges/kube/client.py": "the API server is shown our own account's token",
     "rolecall/edges/server_tls.py": "OpenSSL is given the private key of the listener's certificate",
     "rolecall/mechanisms/imds/door.py": "a pod is given the session token that it asked for",

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from rolecall.edges.http_client import split_url
+from rolecall.edges.http_call import split_url
 from rolecall.edges.own_network import Door, Enter, own_network
 from rolecall.edges.state_dir import Running
 

@@ -17,7 +17,8 @@ from rolecall.daemons.local_aws.state_files import PROFILE
 from rolecall.edges.aws.node_credentials import SharedFileCredentials
 from rolecall.edges.aws.sigv4 import sign
 from rolecall.edges.clock import SystemClock
-from rolecall.edges.http_client import HttpClient, split_url
+from rolecall.edges.http_call import split_url
+from rolecall.edges.http_client import HttpClient
 from rolecall.edges.state_dir import Running, StateDir, choose_state_dir
 from rolecall.errors import BadInput, Misconfigured, ServiceError, Upstream
 
@@ -147,7 +148,7 @@ def with_plane(state_dir: str | None, work: Callable[[Plane], Awaitable[Result]]
     state, running = find_plane(state_dir)
 
     async def run() -> Result:
-        http = HttpClient(threads=2)
+        http = HttpClient(at_once=2)
         try:
             return await work(Plane(state, running, http))
         except Upstream as fault:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from integration.edges.loopback import Page, Server, answer, certify
-from rolecall.edges.http_client import CallFailed, HttpAnswer, HttpClient
+from rolecall.edges.http_call import CallFailed
+from rolecall.edges.http_client import HttpAnswer, HttpClient
 from rolecall.edges.tls import ClientTls, TlsFiles
 from rolecall.errors import BadInput, Misconfigured, Upstream
 
 WORD = "a-token-that-must-not-be-shown"
+in_loop = asyncio.run
+
+
+@pytest.fixture(autouse=True, params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def _loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Play each scene in the loop of the command line and in that of the processes."""
+    monkeypatch.setattr(sys.modules[__name__], "in_loop", request.param)
 
 
 class World:
@@ -52,7 +62,7 @@ def play(scene: Callable[[World], Awaitable[None]], *, tls: Any = None, **option
             await world.server.stop()
 
     before = set(threading.enumerate())
-    asyncio.run(run())
+    in_loop(run())
     for thread in set(threading.enumerate()) - before:
         thread.join(5)
         assert not thread.is_alive(), "a call outlives its client"
@@ -198,7 +208,7 @@ def test_calls_at_once_are_bounded() -> None:
                 await call
         assert (await world.call()).status == 200, "no thread is stuck"
 
-    play(scene, threads=2, waiting=1)
+    play(scene, at_once=2, waiting=1)
 
 
 def test_a_cancelled_call_and_a_closed_client_end_what_runs() -> None:
@@ -221,7 +231,7 @@ def test_a_cancelled_call_and_a_closed_client_end_what_runs() -> None:
         with pytest.raises(Upstream, match="closed"):
             await world.call()
 
-    play(scene, threads=1)
+    play(scene, at_once=1)
 
 
 def test_connections_are_used_again_and_never_a_dead_one() -> None:
@@ -246,6 +256,89 @@ def test_connections_are_used_again_and_never_a_dead_one() -> None:
         assert len(ports) == 2
 
     play(scene)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "later"])
+def test_what_nobody_asked_for_is_no_answer(late: bool) -> None:
+    """A second answer to one question is not taken for the next one's, though the connection was to be kept."""
+    ports: list[int] = []
+
+    async def scene(world: World) -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            ports.append(writer.get_extra_info("peername")[1])
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer(b"mine") + (b"" if late else answer(b"another's")))
+            if late:
+                await asyncio.sleep(0.01)
+                writer.write(answer(b"another's"))
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        for _ in range(2):
+            if late:
+                assert (await world.call(url=url)).body == b"mine"
+                await asyncio.sleep(0.05)
+            else:
+                with pytest.raises(CallFailed, match="garbled"):
+                    await world.call(url=url)
+        server.close()
+        assert len(set(ports)) == 2
+
+    play(scene)
+
+
+def test_an_answer_on_the_way_and_one_that_ends_with_its_connection() -> None:
+    """1xx is passed over; a body without a length ends where the other side closes (RFC 9112 §6.3)."""
+
+    async def scene(world: World) -> None:
+        world.server.pages["/"] = b"HTTP/1.1 100 Continue\r\nA: b\r\n\r\n" + answer(b"then", "201 Created", "C: d")
+        found = await world.call()
+        assert (found.status, found.body, found.headers[0]) == (201, b"then", ("c", "d"))
+        world.server.pages["/"] = b"HTTP/1.0 200 OK\r\n\r\nto the end"
+        assert (await world.call()).body == b"to the end"
+
+    play(scene)
+
+
+def test_tls_through_a_proxy(tmp_path: Path) -> None:
+    """The tunnel is asked for once, with the proxy's password, which goes no further; the connection is kept."""
+    authority, context = certify(tmp_path, "issuer.example")
+    asked: list[bytes] = []
+
+    async def scene(world: World) -> None:
+        async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await writer.start_tls(context)
+            for _ in range(2):
+                asked.append(await reader.readuntil(b"\r\n\r\n"))
+                writer.write(answer(b"inside" * 20_000))
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        client = HttpClient(
+            proxies={"https_proxy": f"http://me:pass@127.0.0.1:{port}"}, tls=ClientTls(TlsFiles(ca=authority))
+        )
+        for _ in range(2):
+            found = await client.call(
+                "GET", "https://issuer.example/x", (("authorization", WORD),),
+                connect_timeout=2, timeout=5, longest_body=200_000,
+            )  # fmt: skip
+            assert found.body == b"inside" * 20_000
+        client.close()
+        server.close()
+
+    play(scene)
+    tunnel, *inside = (head.decode().lower() for head in asked)
+    assert tunnel.startswith("connect issuer.example:443 http/1.1\r\n")
+    assert "proxy-authorization: basic bwu6cgfzcw==\r\n" in tunnel
+    assert WORD not in tunnel
+    assert [head.split("\r\n")[0] for head in inside] == ["get /x http/1.1"] * 2
+    assert not any("proxy-authorization" in head for head in inside)
 
 
 def test_a_proxy_is_asked_in_its_own_way(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from integration.edges.authority import Authority
 from kube_api import KubeApi
 from rolecall.edges.clock import SystemClock
-from rolecall.edges.http_client import CallFailed
+from rolecall.edges.http_call import CallFailed
 from rolecall.edges.kube.client import ApiError, KubeClient
 from rolecall.edges.kube.config import in_cluster, read_kubeconfig
 from rolecall.edges.kube.watch import Watch, Watched

@@ -42,7 +42,7 @@ def fetch(source: Callable[[HttpClient], Awaitable[Lease]]) -> Lease | RolecallE
     """Return what a source brings: credentials, or its error."""
 
     async def run() -> Lease | RolecallError:
-        http = HttpClient(threads=2, waiting=2)
+        http = HttpClient(at_once=2, waiting=2)
         try:
             return await source(http)
         except RolecallError as failure:
@@ -137,7 +137,7 @@ def served(page: Page, ask: Callable[[HttpClient, str], Awaitable[Lease]]) -> tu
 
     async def run() -> Lease | RolecallError:
         await server.start()
-        http = HttpClient(threads=2, waiting=2)
+        http = HttpClient(at_once=2, waiting=2)
         try:
             return await ask(http, f"http://127.0.0.1:{server.port}")
         except RolecallError as failure:

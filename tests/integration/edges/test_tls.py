@@ -14,7 +14,8 @@ import pytest
 
 from integration.edges.authority import Authority
 from integration.edges.loopback import Server, answer
-from rolecall.edges.http_client import CallFailed, HttpClient
+from rolecall.edges.http_call import CallFailed
+from rolecall.edges.http_client import HttpClient
 from rolecall.edges.tls import ClientTls, TlsFiles
 from rolecall.errors import Misconfigured
 
@@ -26,7 +27,7 @@ class World:
         self.folder, self.authority = folder, Authority(folder)
         self.server, self.shown = Server(), list[str]()
         self.files = TlsFiles(ca=self.authority.file, certificate=folder / "tls.crt", key=folder / "tls.key")
-        self.http = HttpClient(threads=2, tls=ClientTls(self.files))
+        self.http = HttpClient(at_once=2, tls=ClientTls(self.files))
 
     async def call(self) -> bytes:
         """Call it; return the answer's body."""
@@ -113,7 +114,7 @@ def test_a_server_that_is_shown_no_certificate_or_a_strangers(tmp_path: Path) ->
         stranger = Authority(tmp_path, "stranger").pair("first", client=True)
         for files in (TlsFiles(world.files.ca), TlsFiles(world.files.ca, *stranger)):
             world.http.close()
-            world.http = HttpClient(threads=2, tls=ClientTls(files))
+            world.http = HttpClient(at_once=2, tls=ClientTls(files))
             with pytest.raises(CallFailed) as caught:
                 await world.call()
             assert caught.value.cause in {"tls", "closed"}  # TLS 1.3 tells it after the handshake, in an alert

@@ -18,7 +18,7 @@ from rolecall.daemons.agent.metadata.flags import settings_of
 from rolecall.daemons.environment import seconds, verbosity_word
 from rolecall.edges.aws.endpoints import configured_endpoint, is_aws, refuse_fips
 from rolecall.edges.aws.profiles import read_profile
-from rolecall.edges.http_client import split_url
+from rolecall.edges.http_call import split_url
 from rolecall.edges.sockets import is_loopback
 from rolecall.edges.tls import TlsFiles
 from rolecall.errors import BadName, Misconfigured

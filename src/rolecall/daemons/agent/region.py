@@ -23,7 +23,7 @@ def region_of_instance(environment: Mapping[str, str]) -> Region:
 
 
 async def _ask(url: str) -> Region:
-    http = HttpClient(threads=1, waiting=0)
+    http = HttpClient(at_once=1, waiting=0)
     why = ""
     try:
         for _ in range(_TRIES):

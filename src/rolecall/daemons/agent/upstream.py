@@ -91,7 +91,7 @@ class Proof:
 
 def http_client(config: AgentConfig, tls: ClientTls) -> HttpClient:
     """Return the client for calls upstream."""
-    return HttpClient(threads=_THREADS, waiting=1000, proxies=config.environment, tls=tls)
+    return HttpClient(at_once=_THREADS, waiting=1000, proxies=config.environment, tls=tls)
 
 
 def proof(config: AgentConfig, http: HttpClient, tls: ClientTls, clock: Clock, log: Log) -> Proof:
@@ -132,7 +132,7 @@ def signer(config: AgentConfig, http: HttpClient, clock: Clock, log: Log) -> Cho
 
 def near_client(config: AgentConfig, log: Log) -> HttpClient:
     """Return a client for what is on this node, which knows no proxy."""
-    return HttpClient(threads=2, waiting=8, tls=ClientTls(TlsFiles(ca=config.ca_file), log=log))
+    return HttpClient(at_once=2, waiting=8, tls=ClientTls(TlsFiles(ca=config.ca_file), log=log))
 
 
 def eks_auth(config: AgentConfig, http: HttpClient, known: Proof, clock: Clock, calls: Calls) -> Source:

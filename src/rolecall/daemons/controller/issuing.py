@@ -72,8 +72,8 @@ async def issuing(config: ControllerConfig, clock: Clock, log: Log) -> Issuing:
     """Return it; asks the instance's metadata service for what nobody has said. Raises `RolecallError`."""
     bundle = config.environment.get("AWS_CA_BUNDLE")
     tls = ClientTls(TlsFiles(ca=Path(bundle) if bundle else None), log=log)
-    http = HttpClient(threads=config.workers, waiting=1000, proxies=config.environment, tls=tls)
-    near = HttpClient(threads=2, waiting=8, tls=tls)
+    http = HttpClient(at_once=config.workers, waiting=1000, proxies=config.environment, tls=tls)
+    near = HttpClient(at_once=2, waiting=8, tls=tls)
     https = [http, near]
     try:
         region = config.region

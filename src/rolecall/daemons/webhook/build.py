@@ -141,7 +141,7 @@ def _server(config: WebhookConfig, clock: Clock, log: Log, rules: LookUpRules) -
     settings = config.server
     assert settings is not None
     http = HttpClient(
-        threads=AT_ONCE + 1,
+        at_once=AT_ONCE + 1,
         waiting=64,
         proxies=config.environment,
         tls=ClientTls(TlsFiles(ca=settings.ca_file), log=log),
@@ -172,7 +172,7 @@ def _authentication(
         region=settings.region,
         node=None,
         http=http,
-        near=lambda: HttpClient(threads=2, waiting=8, tls=ClientTls(TlsFiles(), log=log)),
+        near=lambda: HttpClient(at_once=2, waiting=8, tls=ClientTls(TlsFiles(), log=log)),
         clock=clock,
         dice=entropy.dice,
         log=log,

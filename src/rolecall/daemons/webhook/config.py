@@ -14,7 +14,7 @@ from rolecall.daemons.environment import seconds, verbosity_word
 from rolecall.daemons.webhook.flags import IGNORED, parser
 from rolecall.daemons.webhook.rules import Rules
 from rolecall.edges.aws.endpoints import is_aws
-from rolecall.edges.http_client import split_url
+from rolecall.edges.http_call import split_url
 from rolecall.edges.sockets import is_loopback
 from rolecall.errors import BadName, Misconfigured
 

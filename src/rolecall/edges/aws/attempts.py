@@ -10,7 +10,8 @@ from rolecall.core.exchange import Request
 from rolecall.edges.aws.authentication import Authentication
 from rolecall.edges.aws.node_credentials import NoNodeCredentials
 from rolecall.edges.clock import Clock, within
-from rolecall.edges.http_client import CallFailed, HttpAnswer, HttpClient, Origin
+from rolecall.edges.http_call import CallFailed, Origin
+from rolecall.edges.http_client import HttpAnswer, HttpClient
 from rolecall.errors import Upstream
 
 LONGEST_ANSWER = 65_536

@@ -8,7 +8,8 @@ from pathlib import Path
 from rolecall.core.secrets import Secret
 from rolecall.edges.aws import wire
 from rolecall.edges.aws.node_credentials import Lease, NoNodeCredentials
-from rolecall.edges.http_client import HttpClient, split_url
+from rolecall.edges.http_call import split_url
+from rolecall.edges.http_client import HttpClient
 from rolecall.edges.sockets import is_loopback
 from rolecall.edges.token_file import read_token
 from rolecall.errors import Misconfigured

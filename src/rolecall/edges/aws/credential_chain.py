@@ -23,7 +23,8 @@ from rolecall.edges.aws.node_credentials import (
 from rolecall.edges.aws.profiles import Profile, read_profile
 from rolecall.edges.aws.renewed import RenewedCredentials
 from rolecall.edges.clock import Clock
-from rolecall.edges.http_client import HttpClient, split_url
+from rolecall.edges.http_call import split_url
+from rolecall.edges.http_client import HttpClient
 from rolecall.edges.telemetry import Log
 from rolecall.errors import Misconfigured, RolecallError
 

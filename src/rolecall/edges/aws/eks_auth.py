@@ -14,7 +14,8 @@ from rolecall.core.source import Ask, Issued
 from rolecall.edges.aws.attempts import Attempts, Unreadable
 from rolecall.edges.aws.authentication import Authentication
 from rolecall.edges.clock import Clock
-from rolecall.edges.http_client import HttpAnswer, HttpClient, split_url
+from rolecall.edges.http_call import split_url
+from rolecall.edges.http_client import HttpAnswer, HttpClient
 from rolecall.errors import BadInput, Misconfigured, Upstream, UpstreamAnswered
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")

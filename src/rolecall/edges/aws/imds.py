@@ -11,7 +11,8 @@ from rolecall.core.secrets import Secret
 from rolecall.edges.aws import wire
 from rolecall.edges.aws.endpoints import switch
 from rolecall.edges.aws.node_credentials import Lease, NoNodeCredentials, SigningKey
-from rolecall.edges.http_client import CallFailed, HttpAnswer, HttpClient, split_url
+from rolecall.edges.http_call import CallFailed, split_url
+from rolecall.edges.http_client import HttpAnswer, HttpClient
 from rolecall.errors import BadName, Misconfigured
 
 ENDPOINTS = {"ipv4": "http://169.254.169.254", "ipv6": "http://[fd00:ec2::254]"}

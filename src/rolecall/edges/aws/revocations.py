@@ -8,7 +8,8 @@ from rolecall.core.exchange import Request
 from rolecall.core.names import ClusterName
 from rolecall.core.records import Revocations
 from rolecall.edges.aws.authentication import Authentication
-from rolecall.edges.http_client import HttpClient, split_url
+from rolecall.edges.http_call import split_url
+from rolecall.edges.http_client import HttpClient
 from rolecall.errors import Upstream
 
 LONGEST_ANSWER = 1024 * 1024

@@ -12,7 +12,8 @@ from rolecall.edges.aws.attempts import Attempts
 from rolecall.edges.aws.authentication import Signature
 from rolecall.edges.aws.node_credentials import NodeCredentials
 from rolecall.edges.clock import Clock
-from rolecall.edges.http_client import HttpAnswer, HttpClient, split_url
+from rolecall.edges.http_call import split_url
+from rolecall.edges.http_client import HttpAnswer, HttpClient
 from rolecall.errors import Upstream, UpstreamAnswered
 
 _THROTTLED = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceeded"})  # STS says so with status 400

@@ -9,7 +9,8 @@ from rolecall.core.names import RoleArn
 from rolecall.core.secrets import Secret
 from rolecall.edges.aws import wire
 from rolecall.edges.aws.node_credentials import Lease, NoNodeCredentials
-from rolecall.edges.http_client import HttpAnswer, HttpClient, split_url
+from rolecall.edges.http_call import split_url
+from rolecall.edges.http_client import HttpAnswer, HttpClient
 from rolecall.edges.token_file import read_token
 from rolecall.errors import BadName, Misconfigured
 

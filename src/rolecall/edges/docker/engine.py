@@ -17,8 +17,8 @@ from pathlib import Path
 from rolecall.core.records import ContainerFacts
 from rolecall.edges.clock import Clock, within
 from rolecall.edges.docker import wire
-from rolecall.edges.http_client import CallFailed, cause_of
-from rolecall.edges.http_stream import Connection
+from rolecall.edges.http_call import CallFailed, cause_of
+from rolecall.edges.http_stream import Connection, connect_unix
 from rolecall.errors import Upstream
 
 LONGEST_ANSWER = 16_777_216
@@ -110,7 +110,7 @@ class DockerEngine:
 
     async def _connect(self) -> Connection:
         try:
-            return Connection(self._name, *await asyncio.open_unix_connection(str(self._socket)))
+            return await connect_unix(self._name, str(self._socket))
         except OSError as fault:
             raise Upstream(
                 f"{self._name} cannot be reached: {fault.strerror or 'unknown error'}",

@@ -9,7 +9,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from rolecall import __version__
-from rolecall.edges.http_client import CallFailed, cause_of
+from rolecall.edges.http_call import CallFailed, cause_of
 from rolecall.edges.http_stream import Connection, connect
 from rolecall.edges.kube.config import KubeConfig
 from rolecall.edges.kube.wire import Status, status_of
@@ -165,8 +165,8 @@ class KubeClient:
         return found
 
     async def _open(self) -> Connection:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            return await connect(self._config.origin, self._config.context(), self._config.server_name)
+        config = self._config
+        return await connect(config.origin, config.context(), config.server_name, seconds=CONNECT_SECONDS)
 
     def _take(self) -> Connection | None:
         while self._idle:
@@ -199,7 +199,7 @@ class KubeClient:
             body += chunk
             if len(body) > _LONGEST_ERROR:
                 break
-        said = connection.headers.get("retry-after", "")
+        said = connection.header("retry-after")
         wait = min(60.0, float(said)) if said.isascii() and said.isdecimal() and len(said) < 6 else 0.0
         return ApiError(connection.status, status_of(body), wait)
 

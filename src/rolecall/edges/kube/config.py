@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from rolecall.core.secrets import Secret
-from rolecall.edges.http_client import Origin, split_url
+from rolecall.edges.http_call import Origin, split_url
 from rolecall.edges.kube.wire import kubeconfig_of
 from rolecall.edges.sockets import is_loopback
 from rolecall.edges.tls import ClientTls, TlsFiles

@@ -16,7 +16,7 @@ from rolecall.core.names import Namespace, ServiceAccountName
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask, Subject
 from rolecall.daemons.agent.audit import Audit
-from rolecall.edges.http_client import CallFailed
+from rolecall.edges.http_call import CallFailed
 from rolecall.edges.telemetry import JsonLines, Log
 from rolecall.errors import BadToken, Misconfigured, Refused, RolecallError, ServiceError, UpstreamAnswered
 from rolecall.testing.fake_clock import FakeClock

@@ -168,7 +168,7 @@ def test_the_bundle_of_authorities(tmp_path: Path) -> None:
         config = read_config(["server", "-c", "x"], ENV | keys | {"AWS_CA_BUNDLE": value})
         agent = build(config, FakeClock(), Log())
         agent.http.close()
-        assert agent.http._connections.tls.files.ca == expected
+        assert agent.http.tls.files.ca == expected
 
 
 @pytest.mark.parametrize(("content", "told"), [(None, "No such file"), (b"", "no certificate"), (b"\xff", "no cert")])

@@ -23,7 +23,8 @@ from rolecall.core.exchange import Request
 from rolecall.daemons.agent import build as building
 from rolecall.daemons.agent import upstream as calling
 from rolecall.daemons.agent.config import read_config
-from rolecall.edges.http_client import CallFailed, Cause, HttpAnswer
+from rolecall.edges.http_call import CallFailed, Cause
+from rolecall.edges.http_client import HttpAnswer
 from rolecall.edges.telemetry import ROOT, Log
 from rolecall.testing.fake_clock import FakeClock
 

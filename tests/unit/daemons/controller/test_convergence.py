@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from object_api import Thing, refused
-from rolecall.edges.http_client import CallFailed
+from rolecall.edges.http_call import CallFailed
 from unit.daemons.controller.test_reconcile import BASE, LIST, ROLES, SECRETS, Cluster, denial
 
 NAMES, REFERENCES = ("a", "b", "c"), ("r-1", "r-2", "s-1")

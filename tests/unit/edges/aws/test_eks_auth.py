@@ -21,7 +21,8 @@ from rolecall.edges.aws.authentication import ServiceAccountToken, Signature
 from rolecall.edges.aws.eks_auth import EksAuth
 from rolecall.edges.aws.endpoints import eks_auth_endpoint
 from rolecall.edges.aws.node_credentials import EnvironmentCredentials, NodeCredentials, SharedFileCredentials
-from rolecall.edges.http_client import CallFailed, HttpAnswer
+from rolecall.edges.http_call import CallFailed
+from rolecall.edges.http_client import HttpAnswer
 from rolecall.errors import BadInput, Misconfigured, Upstream, UpstreamAnswered
 from rolecall.mechanisms.pod_identity import wire
 from rolecall.testing.fake_clock import FakeClock

@@ -20,7 +20,8 @@ from rolecall.edges.aws import wire
 from rolecall.edges.aws.node_credentials import SigningKey
 from rolecall.edges.aws.sigv4 import parse_authorization
 from rolecall.edges.aws.sts import AssumeRole
-from rolecall.edges.http_client import CallFailed, HttpAnswer, split_url
+from rolecall.edges.http_call import CallFailed, split_url
+from rolecall.edges.http_client import HttpAnswer
 from rolecall.errors import Upstream, UpstreamAnswered
 from rolecall.testing.fake_clock import FakeClock
 

@@ -78,7 +78,7 @@ class KiamServer:
 def build(config: KiamServerConfig, rules: Kiam, clock: Clock, log: Log) -> KiamServer:
     """Return the server's parts, wired. Raises `Misconfigured`."""
     client = kube_client(config.kubeconfig, config.environment, "kiam's server")
-    https = HttpClient(threads=_THREADS, waiting=1000, proxies=config.environment)
+    https = HttpClient(at_once=_THREADS, waiting=1000, proxies=config.environment)
     calls, tally, events = Calls(), Tally(clock, log), Events(client, clock, log)
     own, assume = _assume(config, https, calls, clock, log)
     granted = Granted(sts_source(assume), size=_CACHE, qps=_QPS, clock=clock, log=log, told=tally.landed)
@@ -129,7 +129,7 @@ def _assume(
         region=config.region,
         node=None,
         http=https,
-        near=lambda: HttpClient(threads=2, waiting=8),
+        near=lambda: HttpClient(at_once=2, waiting=8),
         clock=clock,
         dice=entropy.dice,
         log=log,

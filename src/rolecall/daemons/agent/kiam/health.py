@@ -19,7 +19,7 @@ _AGAIN = 0.1
 def health(words: list[str]) -> int:
     """Return 0 once the server says that it is well, 1 where it does not within the time. Raises `Misconfigured`."""
     address, files, seconds = read_health(words)
-    http = HttpClient(threads=1, waiting=1, tls=ClientTls(files))
+    http = HttpClient(at_once=1, waiting=1, tls=ClientTls(files))
     try:
         said = asyncio.run(_ask(KiamServer(f"https://{address}", http, ClusterName.parse("here"), None), seconds))
     finally:

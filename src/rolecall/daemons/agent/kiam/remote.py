@@ -12,7 +12,8 @@ from rolecall.core.grant import Refusal
 from rolecall.core.names import ClusterName
 from rolecall.core.source import Ask, Issued, Subject
 from rolecall.daemons.agent.metadata.whose import HOLD
-from rolecall.edges.http_client import HttpClient, split_url
+from rolecall.edges.http_call import split_url
+from rolecall.edges.http_client import HttpClient
 from rolecall.edges.token_file import read_token
 from rolecall.errors import Refused, RolecallError, Upstream
 from rolecall.mechanisms.metadata_proxy.decide import Facts

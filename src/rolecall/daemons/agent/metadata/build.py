@@ -218,7 +218,7 @@ def _source(
     if not settings.assumes:
         return sts_source(nothing_assumed), None, None
     tls = ClientTls(TlsFiles(ca=config.ca_file), log=log)
-    http = HttpClient(threads=_THREADS, waiting=1000, proxies=config.environment, tls=tls)
+    http = HttpClient(at_once=_THREADS, waiting=1000, proxies=config.environment, tls=tls)
     https.append(http)
     own = None if proof.signer else signer(config, http, clock, log)
     return sts_source(_assume_role(config, http, proof.signer or own, clock, calls)), own, None
@@ -232,7 +232,7 @@ def _kiam_server(
         return None
     from rolecall.daemons.agent.kiam.remote import KiamServer  # here: few doors have one
 
-    http = HttpClient(threads=_THREADS, waiting=1000, tls=ClientTls(found.tls, log=log))
+    http = HttpClient(at_once=_THREADS, waiting=1000, tls=ClientTls(found.tls, log=log))
     https.append(http)
     return KiamServer(found.url, http, config.cluster or ClusterName.parse("here"), found.token_file)
 

@@ -35,7 +35,7 @@ def discovered(settings: MetadataSettings, environment: Mapping[str, str]) -> Me
 
 async def _ask(url: str, *, default: bool) -> tuple[str, str]:
     """Return the instance profile's ARN and, where it is wanted, the name of the node's role."""
-    http, why = HttpClient(threads=1, waiting=0), ""
+    http, why = HttpClient(at_once=1, waiting=0), ""
     imds = Imds(url, http)
     try:
         for _ in range(_TRIES):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rolecall.daemons.environment import port, seconds
-from rolecall.edges.http_client import split_url
+from rolecall.edges.http_call import split_url
 from rolecall.edges.tls import TlsFiles
 from rolecall.errors import BadInput, Misconfigured
 
@@ -167,7 +167,7 @@ def _kiam_server(flags: argparse.Namespace) -> KiamServerSettings | None:
     if not url:
         return None
     from rolecall.daemons.agent.metadata.settings import KiamServerSettings
-    from rolecall.edges.http_client import split_url
+    from rolecall.edges.http_call import split_url
 
     if flags.dialect != "kiam":
         raise Misconfigured("--kiam-server is for --dialect kiam", hint="leave one of them out")

@@ -12,7 +12,8 @@ from rolecall.daemons.webhook.sources import wire
 from rolecall.daemons.webhook.sources.look_ups import LookUpRules, LookUps
 from rolecall.edges.aws.authentication import Authentication
 from rolecall.edges.clock import Clock, within
-from rolecall.edges.http_client import HttpClient, split_url
+from rolecall.edges.http_call import split_url
+from rolecall.edges.http_client import HttpClient
 from rolecall.edges.telemetry import Log
 from rolecall.errors import RolecallError, Upstream
 from rolecall.mechanisms.pod_identity.wire import decode_error

@@ -11,7 +11,7 @@ import pytest
 
 from object_api import ObjectApi, refused
 from rolecall.daemons.controller.lease.leader import Leader, NotLeading
-from rolecall.edges.http_client import CallFailed
+from rolecall.edges.http_call import CallFailed
 from rolecall.edges.telemetry import Log
 from rolecall.testing.fake_clock import FakeClock
 

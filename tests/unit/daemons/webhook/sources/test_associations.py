@@ -13,7 +13,8 @@ from rolecall.core.exchange import Request
 from rolecall.core.names import ClusterName
 from rolecall.daemons.webhook.sources.associations import EVERY, ServerAssociations
 from rolecall.daemons.webhook.sources.look_ups import LookUpRules
-from rolecall.edges.http_client import CallFailed, HttpAnswer
+from rolecall.edges.http_call import CallFailed
+from rolecall.edges.http_client import HttpAnswer
 from rolecall.edges.telemetry import Log
 from rolecall.errors import Upstream
 from rolecall.testing.fake_clock import FakeClock
