@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,25 @@ def test_a_directory_that_is_open_is_refused(tmp_path: Path, mounts: Path) -> No
     (tmp_path / "open").mkdir(mode=0o755)
     with pytest.raises(Misconfigured, match="open to other users"):
         WarmFile(tmp_path / "open" / "warm", mounts=mounts)
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read(
+    tmp_path: Path, mounts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was opened is whole, though a newer one has its name by then."""
+    file = WarmFile(tmp_path / "warm", mounts=mounts)
+    file.write([b"older"])
+    fstat = os.fstat
+
+    def replaced(handle: int) -> os.stat_result:
+        if stat.S_ISREG(fstat(handle).st_mode) and file.path.read_bytes() == b"older":
+            monkeypatch.setattr(os, "fstat", fstat)
+            file.write([b"newer"])
+        return fstat(handle)
+
+    monkeypatch.setattr(os, "fstat", replaced)
+    assert file.read() == b"older"
+    assert file.read() == b"newer"
 
 
 def test_a_directory_that_is_a_link_is_refused(tmp_path: Path, mounts: Path) -> None:
