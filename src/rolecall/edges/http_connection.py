@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rolecall.edges.http_server import HttpServer
 
 _TEXT = (("content-type", "text/plain; charset=utf-8"), ("x-content-type-options", "nosniff"))
+_NEVER = float("inf")
 _MOST_WAITING = 128  # requests of one connection that came before their turn
 _MOST_EARLY = 8192  # bytes of a connection whose address has to wait: a few requests of an SDK
 _MOST_UNSENT = 16_384  # bytes of answers that wait here until the client reads; the kernel has some more
@@ -26,14 +27,13 @@ class Connection(asyncio.Protocol):
     """One client, from its first byte to its last."""
 
     __slots__ = (
-        "_active", "_busy", "_closing", "_deaf", "_early", "_full", "_held", "_kept", "_paused", "_peer", "_queue",
-        "_quick", "_reader", "_release_timer", "_server", "_task", "_timer", "_transport", "_weight",
+        "_active", "_busy", "_closing", "_deaf", "_early", "_ends", "_full", "_held", "_kept", "_patience", "_paused",
+        "_peer", "_queue", "_quick", "_reader", "_release_timer", "_server", "_task", "_transport", "_weight",
     )  # fmt: skip
 
     def __init__(self, server: HttpServer) -> None:
         self._server = server
         self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._release_timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._queue: list[tuple[Request, bool, int] | Reply] = []  # a Reply is the last word
@@ -45,7 +45,9 @@ class Connection(asyncio.Protocol):
         self._early = b""  # what came although it waits
         self._paused = False
         self._peer = ""
-        self._active = False  # something was answered since the timer was set
+        self._ends = _NEVER  # when it has been quiet for too long, in monotonic time
+        self._patience = 0.0  # seconds that it may be quiet
+        self._active = False  # something was answered since the end was set
         self._quick = server.quick
         self._reader: RequestReader | None = None  # made when something has to be read
         self._kept = 0  # bytes of the requests that wait or are being answered
@@ -73,9 +75,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.forget(self, self._peer)
-        for timer in (self._timer, self._release_timer):
-            if timer is not None:
-                timer.cancel()  # a timer would keep what has ended in memory
+        if self._release_timer is not None:
+            self._release_timer.cancel()  # a timer would keep what has ended in memory
         self._end()  # an answer under way is finished for whoever shares it, and not written
         self._drop_half()
         self._account()
@@ -161,8 +162,7 @@ class Connection(asyncio.Protocol):
             self._answer(*found)
 
     def _answer(self, request: Request, keep: bool, size: int) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._ends = _NEVER
         try:
             found = self._server.handler(request)
         except Exception as error:  # noqa: BLE001 - a defect in a handler must not end the connection unanswered
@@ -286,15 +286,16 @@ class Connection(asyncio.Protocol):
         self._flow()
 
     def _arm(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._expire, seconds)
+        self._patience = seconds
+        self._ends = self._server.clock.monotonic() + seconds
 
-    def _expire(self, seconds: float) -> None:
-        """End a connection that was quiet all the time; a busy one is not given a new timer for every answer."""
+    def expire(self, now: float) -> None:
+        """End a connection that has been quiet for too long; a busy one need not be given a new end at each answer."""
+        if now < self._ends:
+            return
         if self._active:
             self._active = False
-            self._arm(seconds)
+            self._ends = now + self._patience
         else:
             self.abort()
 

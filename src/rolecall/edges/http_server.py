@@ -35,6 +35,7 @@ class _Closes(Protocol):
 
 
 _MOST_TURNED_AWAY = 64  # connections over the limit that are told so; the others are cut off
+_SWEEP = 0.5  # seconds between two looks for connections that are quiet too long
 _LOOK, _FLUSH = 0.02, 0.5  # seconds, at the end: between two looks; for the last answers to be read
 _SEND, _RECEIVE = 16_384, 32_768  # bytes that the kernel keeps for a connection; it doubles them for its own needs
 
@@ -64,6 +65,7 @@ class HttpServer:
         self.refused: Counter[int] = Counter()
         self.tls: ServerTls | None = None
         self._server: _Closes | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
 
     @property
     def in_flight(self) -> int:
@@ -78,6 +80,7 @@ class HttpServer:
         create = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
         make = create if tls is None else tls.create_server
         self._server = await make(lambda: Connection(self), sock=listener)
+        self._sweep()
 
     async def close(self, drain: float) -> None:
         """Take no more connections, give requests under way `drain` seconds, then end.
@@ -95,6 +98,16 @@ class HttpServer:
             unread = 0.0 if self.in_flight else unread + _LOOK
         for connection in [*self.connections, *self.turned_away]:
             connection.abort()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    def _sweep(self) -> None:
+        """Look for what has been quiet too long. A timer for each would be most of an idle connection's memory."""
+        now = self.clock.monotonic()
+        for connection in [*self.connections, *self.turned_away]:
+            connection.expire(now)
+        every = min(_SWEEP, self.limits.idle / 8, self.limits.linger / 2)
+        self._sweeper = asyncio.get_running_loop().call_later(every, self._sweep)
 
     # --- who may be connected: a connection asks ---
 
