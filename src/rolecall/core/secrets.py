@@ -18,7 +18,8 @@ class Secret:
 
     def __init__(self, value: str) -> None:
         self.__value = value.encode("utf-8", "surrogatepass")
-        self.__start, self.__end = 0, len(self.__value)
+        self.__start: int = 0
+        self.__end: int | None = None  # of the whole: a number would take memory for each secret
 
     @classmethod
     def within(cls, held: bytes, start: int, end: int) -> Secret:
@@ -40,7 +41,7 @@ class Secret:
         return hashlib.sha256(self.reveal_bytes()).digest()
 
     def __bool__(self) -> bool:
-        return self.__start < self.__end
+        return self.__start < (len(self.__value) if self.__end is None else self.__end)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
 from rolecall.edges.telemetry import LEVELS
@@ -26,6 +27,15 @@ class Takes(Protocol):
 
 class Parser(argparse.ArgumentParser):
     """Reads flags; every fault is a `Misconfigured`."""
+
+    def __init__(self, **options: Any) -> None:
+        # argparse makes a formatter for each flag, and one that asks for the terminal's width brings shutil, bz2, lzma.
+        super().__init__(formatter_class=partial(argparse.HelpFormatter, width=80), **options)
+
+    def format_help(self) -> str:
+        """Return the help, as wide as the terminal."""
+        self.formatter_class = argparse.HelpFormatter
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         """Raise it, with where to look."""

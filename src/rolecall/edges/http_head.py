@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from email.utils import formatdate
+from datetime import UTC, datetime
 from http import HTTPStatus
 
 from rolecall.core.exchange import Reply
@@ -27,6 +27,16 @@ def head_of(reply: Reply, *, keep: bool) -> bytes:
     return ("\r\n".join(lines) + "\r\n").encode("latin-1")
 
 
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def http_date(second: int) -> str:
+    """Return a time as HTTP says it, in English (RFC 9110 §5.6.7). What the library has for it brings all of email."""
+    at = datetime.fromtimestamp(second, UTC)
+    return f"{_DAYS[at.weekday()]}, {at:%d} {_MONTHS[at.month - 1]} {at:%Y %H:%M:%S} GMT"
+
+
 class DateLine:
     """The last line of every head, made once a second (RFC 9110 §6.6.1)."""
 
@@ -38,5 +48,5 @@ class DateLine:
         """Return the line with the end of the head."""
         second = int(now)
         if second != self._second:
-            self._second, self._line = second, f"date: {formatdate(second, usegmt=True)}\r\n\r\n".encode("latin-1")
+            self._second, self._line = second, f"date: {http_date(second)}\r\n\r\n".encode("latin-1")
         return self._line

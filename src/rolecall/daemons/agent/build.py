@@ -16,7 +16,6 @@ from rolecall.daemons.agent.config import AgentConfig, read_clusters
 from rolecall.daemons.agent.hot_path import HotPath
 from rolecall.daemons.agent.revocations import RevocationWatch
 from rolecall.daemons.agent.routing import ClusterByIssuer, OnThisNode
-from rolecall.daemons.agent.source_check import SourceCheck, source_check
 from rolecall.daemons.agent.upstream import (
     ANSWER_WITHIN,
     AT_ONCE,
@@ -45,6 +44,7 @@ from rolecall.mechanisms.pod_identity import door
 
 if TYPE_CHECKING:
     from rolecall.daemons.agent.metadata.build import MetadataDoor
+    from rolecall.daemons.agent.source_check import SourceCheck
     from rolecall.daemons.agent.warm.restart import WarmRestart
 
 
@@ -118,7 +118,7 @@ def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
     def parse(request: Request) -> Ask | Reply:
         return door.parse(request, allowed_hosts=allowed, now=clock.now())
 
-    check = source_check(config, cache, clock, log)
+    check = _source_check(config, cache, clock, log)
     front = cache if check is None else check
     corridor = Corridor(
         parse=parse,
@@ -138,6 +138,15 @@ def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
     return Agent(
         audit, calls, corridor, cache, http, hot, known, watch, source_check=check, warm=warm, metadata=metadata
     )
+
+
+def _source_check(config: AgentConfig, cache: CredentialCache, clock: Clock, log: Log) -> SourceCheck | None:
+    """Return the check that the settings ask for; None where they ask for none."""
+    if config.source_check == "off":
+        return None
+    from rolecall.daemons.agent.source_check import source_check  # here: it costs memory that others need not pay
+
+    return source_check(config, cache, clock, log)
 
 
 def _metadata(config: AgentConfig, known: Proof, clock: Clock, log: Log) -> MetadataDoor | None:

@@ -4,17 +4,18 @@ SDKs send the same bytes again and again, and equal bytes ask the same. So what 
 kept, and reading it again is skipped. Nothing else is: the cache still says whether its credentials may be
 served now, counts the hit, keeps its order and renews; the reply is counted and logged.
 
-What is long is held once: the pod's token, to renew with, is a part of the request's bytes, and the session
-token, most of an answer, is held by the credentials.
+What is long is held once: the pod's token, to renew with, is a part of the request's bytes, and the credentials that
+are held are parts of the answer's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from sys import intern
 
 from rolecall.core.exchange import Reply, Request
+from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask, Issued
 from rolecall.edges.cache import CredentialCache
 from rolecall.edges.cache_entry import Entry
@@ -40,9 +41,7 @@ class _Known:
     keep: bool
     issued: Issued
     head: bytes = b""  # but for the date, which follows it
-    before: bytes = b""  # of the body, the session token; it is empty where the body does not hold it as it is
-    token: bytes = b""
-    after: bytes = b""
+    body: bytes = b""
 
 
 class HotPath:
@@ -87,15 +86,14 @@ class HotPath:
             self._encode(known, issued)
         self.answers += 1
         self._hit(peer, issued)
-        date = self._dated(self._clock.now())
-        return b"".join((known.head, date, known.before, known.token, known.after)), known.keep
+        return b"".join((known.head, self._dated(self._clock.now()), known.body)), known.keep
 
     def learn(self, request: Request, ask: Ask, issued: Issued) -> None:
         """Keep what a request means that was just answered with these credentials."""
         if not 0 < len(request.raw) <= LONGEST or request.method != "GET" or self._most <= 0:
             return
         entry, raw = self._cache.entry(key_of(ask)), request.raw
-        if entry is None:
+        if entry is None or entry.issued is not issued:
             return
         key = entry.key
         known = _Known(entry, intern(request.peer), not request.last, issued)
@@ -127,10 +125,18 @@ class HotPath:
         head = head_of(reply, keep=known.keep)
         if len(self._heads) >= _MOST_HEADS:
             self._heads.clear()
-        known.issued, known.head = issued, self._heads.setdefault(head, head)
-        token = issued.credentials.session_token.reveal_bytes()
-        known.before, found, known.after = reply.body.partition(token) if token else (reply.body, b"", b"")
-        known.token = token if found else b""
+        known.head, known.body = self._heads.setdefault(head, head), self._body(known, issued, reply.body)
+        known.issued = known.entry.issued
+
+    def _body(self, known: _Known, issued: Issued, body: bytes) -> bytes:
+        """Return the answer's body as one object for all spellings, with the credentials in it held nowhere else."""
+        for raw in self._spellings.get(known.entry.key, ()):
+            other = self._known[raw]
+            if other.issued is issued and other.body == body:
+                return other.body
+        if known.entry.issued is issued:
+            known.entry.issued = _within(issued, body)
+        return body
 
     def _drop(self, raw: bytes) -> None:
         known = self._known.pop(raw, None)
@@ -141,3 +147,22 @@ class HotPath:
             self._spellings[known.entry.key] = left
         else:
             del self._spellings[known.entry.key]
+
+
+def _within(issued: Issued, body: bytes) -> Issued:
+    """Return the same, its secrets as parts of these bytes, where they stand there as they are."""
+    found = issued.credentials
+    return replace(
+        issued,
+        credentials=replace(
+            found,
+            secret_access_key=_part(found.secret_access_key, body),
+            session_token=_part(found.session_token, body),
+        ),
+    )
+
+
+def _part(secret: Secret, body: bytes) -> Secret:
+    text = secret.reveal_bytes()
+    at = body.find(text) if text else -1
+    return secret if at < 0 else Secret.within(body, at, at + len(text))

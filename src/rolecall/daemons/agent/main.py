@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Coroutine
 
@@ -16,6 +17,7 @@ from rolecall.daemons.agent.reload import reload
 from rolecall.daemons.agent.upstream import ANSWER_WITHIN
 from rolecall.daemons.runner import on_hangup, report, stop_on_signals, stop_with_parent
 from rolecall.edges.clock import SystemClock
+from rolecall.edges.memory import keep_giving_back
 from rolecall.edges.telemetry import Log, configure
 from rolecall.errors import RolecallError
 
@@ -62,11 +64,13 @@ async def _serve(config: AgentConfig) -> int:
         addresses = await listeners.open_doors(agent.corridor, agent.hot.answer, agent.metadata)
         await open_views(agent, listeners, config, clock)
         agent.start()
+        pages = asyncio.create_task(keep_giving_back(clock, log), name="agent.pages")
         log.info("agent.serving", addresses=addresses, cluster=config.cluster, endpoint=config.endpoint or "aws")
         log.info("agent.signs_with", source=agent.proof.kind, where=agent.proof.where)
         await stop.wait()
         log.info("agent.draining", requests=listeners.in_flight)
         await listeners.drain(DRAIN)
+        pages.cancel()
     finally:
         await agent.close()
         await listeners.close()

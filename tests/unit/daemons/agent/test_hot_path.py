@@ -211,17 +211,26 @@ def test_with_an_entry_all_its_requests_go() -> None:
     run(work())
 
 
-def test_the_session_token_is_held_once() -> None:
-    """By the credentials: an answer that is kept refers to the very same bytes."""
+def test_credentials_are_held_once() -> None:
+    """By the answer, of which they are parts, and by one answer for all spellings; renewed ones by a new one."""
 
     async def work() -> None:
         world = World()
         world.hot = HotPath(world.cache, door.render, clock=world.clock, hit=lambda peer, issued: None, most=9)
-        request = await world.asked("a")
-        known, issued = world.hot._known[request.raw], world.cache.held(ask_of("a"))
-        assert issued is not None
-        assert known.token is issued.credentials.session_token.reveal_bytes()
-        assert world.body(request.raw) == door.render(issued).body
+        world.cache.start()
+        request, other = await world.asked("a"), await world.asked("a", raw=b"another spelling")
+        for age in (0, LIFE / 2 + 1):
+            await world.clock.advance(age)
+            bodies = [world.body(other.raw), world.body(request.raw)]
+            issued = world.cache.held(ask_of("a"))
+            assert issued is not None
+            assert bodies == [door.render(issued).body] * 2
+            kept = {id(world.hot._known[raw].body) for raw in (request.raw, other.raw)}
+            assert kept == {id(issued.credentials.session_token._Secret__value)}
+            assert kept == {id(issued.credentials.secret_access_key._Secret__value)}
+            assert issued.credentials.session_token.reveal() == "t"
+        assert world.issued == 2
+        await world.cache.close()
 
     run(work())
 
