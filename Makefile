@@ -36,7 +36,7 @@ test-sdks: bootstrap ## the agent and every AWS SDK in a network namespace; as r
 test-cluster: bootstrap ## the tests with a real Kubernetes API server; its first build takes minutes
 	$(RUN)pytest tests/cluster
 
-test-docker: bootstrap ## the tests with a real Docker engine, which they start; as root, minutes (ROUNDS=n)
+test-docker: bootstrap ## the tests with a real Docker engine, which they start; as root, minutes (ROUNDS=n SESSION=s)
 	$(RUN)pytest tests/docker
 
 soak: bootstrap ## the agent for ten minutes among faults (MINUTES=n): its memory must be flat

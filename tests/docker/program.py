@@ -4,6 +4,7 @@ A new session each time, as programs that start often have them: what boto3 keep
 """
 
 import json
+import os
 import time
 
 import boto3
@@ -12,4 +13,4 @@ while True:
     found = boto3.session.Session().get_credentials()
     said = found and found.get_frozen_credentials()._asdict()
     print(json.dumps(said or {}), flush=True)
-    time.sleep(0.3)
+    time.sleep(float(os.environ["PAUSE"]))
