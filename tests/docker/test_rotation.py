@@ -17,7 +17,7 @@ from integration.dev_plane import ACCOUNT, ROOT, wait_until
 LIFE = int(os.environ.get("SESSION", "8"))
 """Seconds of a session: the plane cuts them short, so that many follow each other while a program runs."""
 ROTATIONS = max(2, 24 // LIFE)
-"""A session is renewed when half of it is over: when the second rotation has come, the first session has ended, or nearly."""
+"""A session is renewed when half of it is over: at the second rotation the first one has ended, or nearly."""
 PATIENCE = 160 + ROTATIONS * LIFE
 PAUSE = max(0.3, LIFE / 60)
 """Seconds between two looks of a program, and of the test at what programs have found."""

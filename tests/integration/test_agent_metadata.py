@@ -112,7 +112,7 @@ def test_pods_get_their_annotated_roles(stage: DevPlane, roles: list[str], clust
         assert (issued["pod"], issued["pod_uid"], issued["role"]) == ("a", "uid-a", role_arn(reader))
         with ThreadPoolExecutor(1) as pool:  # a pod that is quicker than its event
             late = pool.submit(ask, imds, ROLES, "127.0.0.4")
-            time.sleep(0.3)
+            time.sleep(0.1)  # the agent waits 0.9 seconds for it
             annotated(cluster, "late", "127.0.0.4", reader)
             assert late.result()[0] == 401  # known, and to show a token: it is not 404
         cluster.change(lambda: cluster.api.drop(PODS, "a"))

@@ -153,7 +153,7 @@ def test_version_1_still_works_where_it_is_let_in() -> None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with serving(Door(dialect, facts)) as url:
         roles = f"{url}latest/meta-data/iam/security-credentials/"
-        with opener.open(roles, timeout=5) as listing:
+        with opener.open(roles, timeout=20) as listing:
             role = listing.read().decode()
-        with opener.open(roles + role, timeout=5) as document:
+        with opener.open(roles + role, timeout=20) as document:
             assert b'"AccessKeyId":"ASIA-mine"' in document.read()

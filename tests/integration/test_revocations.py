@@ -43,9 +43,9 @@ def test_a_pod_that_runs_is_refused_soon_after(stage: DevPlane) -> None:
         eks.update_pod_identity_association(
             clusterName=CLUSTER, associationId=made["associationId"], roleArn=role_arn("revoked-two")
         )
-        wait_until(lambda: role_of(token) == "revoked-two", "the new role", patience=5)
+        wait_until(lambda: role_of(token) == "revoked-two", "the new role")
         eks.delete_pod_identity_association(clusterName=CLUSTER, associationId=made["associationId"])
-        wait_until(lambda: role_of(token) == "404", "the refusal", patience=5)
+        wait_until(lambda: role_of(token) == "404", "the refusal")
 
 
 def test_the_list_is_for_whoever_may_ask_for_credentials(stage: DevPlane) -> None:

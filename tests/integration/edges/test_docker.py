@@ -77,10 +77,12 @@ class FakeEngine:
 
 
 @contextlib.asynccontextmanager
-async def serving(path: Path, fake: FakeEngine, clock: Clock | None = None) -> AsyncIterator[DockerEngine]:
+async def serving(
+    path: Path, fake: FakeEngine, clock: Clock | None = None, patience: float = 20.0
+) -> AsyncIterator[DockerEngine]:
     """Serve such an engine; yield what asks it."""
     async with await asyncio.start_unix_server(fake, path):
-        engine = DockerEngine(path, clock=clock or SystemClock(), keep=KEEP, timeout=0.5)
+        engine = DockerEngine(path, clock=clock or SystemClock(), keep=KEEP, timeout=patience)
         try:
             yield engine
         finally:
@@ -88,10 +90,10 @@ async def serving(path: Path, fake: FakeEngine, clock: Clock | None = None) -> A
             await asyncio.gather(*(task for task in fake.serving if task), return_exceptions=True)
 
 
-async def asked(path: Path, say: Callable[[str], bytes | None], address: str = "172.17.0.2") -> list[ContainerFacts]:
+async def asked(path: Path, say: Callable[[str], bytes | None], patience: float = 20.0) -> list[ContainerFacts]:
     """Ask an engine that says `say` of each path."""
-    async with serving(path, FakeEngine(say)) as engine:
-        return await engine.at(address)
+    async with serving(path, FakeEngine(say), patience=patience) as engine:
+        return await engine.at("172.17.0.2")
 
 
 def run(work: Awaitable[list[ContainerFacts]]) -> list[ContainerFacts]:
@@ -149,7 +151,7 @@ def test_two_at_one_address_are_two(tmp_path: Path) -> None:
 def test_an_engine_that_misbehaves(tmp_path: Path, said: bytes | None) -> None:
     """Whatever it does, the question ends with an error that blames it."""
     with pytest.raises(Upstream, match="Docker engine"):
-        run(asked(tmp_path / "s", lambda _: said))
+        run(asked(tmp_path / "s", lambda _: said, patience=0.5 if said is None else 20.0))
 
 
 def test_an_engine_that_is_not_there(tmp_path: Path) -> None:
@@ -165,7 +167,7 @@ def test_a_crowd_waits_in_turn_and_no_longer_than_each_may(tmp_path: Path) -> No
     fake = FakeEngine(lambda _: None)
 
     async def main() -> list[ContainerFacts | BaseException]:
-        async with serving(tmp_path / "s", fake) as engine:
+        async with serving(tmp_path / "s", fake, patience=0.5) as engine:
             asking = [engine.at("172.17.0.2") for _ in range(5 * AT_ONCE)]
             return await asyncio.gather(*asking, return_exceptions=True)
 

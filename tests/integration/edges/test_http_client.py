@@ -127,7 +127,7 @@ def test_a_call_without_a_usable_answer(page: Page, cause: str) -> None:
     async def scene(world: World) -> None:
         world.server.pages["/bad"] = page
         with pytest.raises(CallFailed) as caught:
-            await world.call("/bad", "POST", WORD.encode(), timeout=0.3)
+            await world.call("/bad", "POST", WORD.encode(), timeout=0.3 if cause == "timeout" else 20.0)
         found = caught.value
         assert found.cause == cause
         assert WORD not in f"{found!r} {found.message} {found.hint} {found.__cause__!r} {found.__context__!r}"
@@ -197,9 +197,9 @@ def test_calls_at_once_are_bounded() -> None:
 
     async def scene(world: World) -> None:
         world.server.pages["/silent"] = _silent
-        calls = [asyncio.create_task(world.call("/silent", timeout=0.4)) for _ in range(3)]
-        await asyncio.sleep(0.05)
-        assert len(world.server.heads) == 2
+        calls = [asyncio.create_task(world.call("/silent", timeout=1.0)) for _ in range(3)]
+        while len(world.server.heads) < 2:  # noqa: ASYNC110 - it is of threads
+            await asyncio.sleep(0.01)
         with pytest.raises(CallFailed) as caught:
             await world.call()
         assert caught.value.cause == "busy"

@@ -15,11 +15,12 @@ from rolecall.errors import Misconfigured
 
 def test_it_serves_until_it_is_told_to_stop() -> None:
     """`started` is said when connections are answered; a request under way is answered still, then all ends."""
-    gate = asyncio.Event()
+    gate, waits = asyncio.Event(), asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         if scope["path"] == "/slow":
+            waits.set()
             await gate.wait()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"ok"})
@@ -43,7 +44,7 @@ def test_it_serves_until_it_is_told_to_stop() -> None:
             large, other = await ask(port, b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"a" * 131_100)
             assert (await large.readline()).startswith(b"HTTP/1.1 4")
             slow, third = await ask(port, b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
-            await asyncio.sleep(0.05)
+            await waits.wait()
             stop.set()
             await asyncio.sleep(0.15)
             gate.set()
