@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from rolecall.core.frozen import frozen
 
 Headers = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """An HTTP request as it arrived.
 
@@ -41,14 +43,17 @@ class Request:
 
     def header(self, name: str) -> str | None:
         """Return the first value of a header (lower-case name), or None."""
-        return next((value for key, value in self.headers if key == name), None)
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
 
     def header_values(self, name: str) -> Sequence[str]:
         """Return all values of a header, in order of arrival."""
         return [value for key, value in self.headers if key == name]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reply:
     """An HTTP reply. Content-Length and Date are the server's to add.
 

@@ -5,9 +5,9 @@ The webhook renders an `Injection` to a JSON Patch; ``rolecall run`` renders it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from rolecall.core.frozen import frozen
 from rolecall.core.names import Region
 from rolecall.errors import BadName
 
@@ -17,7 +17,7 @@ SHORTEST_TOKEN = 600
 LONGEST_TOKEN = 86_400
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TokenMount:
     """A projected service-account token: volume name, where it is mounted, file, audience, lifetime (s)."""
 
@@ -33,7 +33,7 @@ class TokenMount:
         return f"{self.mount_path}/{self.file}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """Where the pod runs: the region it is told, and whether STS is to be asked in that region."""
 
@@ -41,7 +41,7 @@ class Place:
     sts_regional: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Injection:
     """Environment in the order it is appended, the token to mount, and why this generation was chosen.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from http import HTTPStatus
 
-from rolecall.core.exchange import Reply
+from rolecall.core.exchange import Headers, Reply
 
 
 def phrase(status: int) -> str:
@@ -18,10 +19,14 @@ def phrase(status: int) -> str:
 
 def head_of(reply: Reply, *, keep: bool) -> bytes:
     """Return the head of an answer but for its last line, the date."""
-    lines = [f"HTTP/1.1 {reply.status} {phrase(reply.status)}"]
-    lines += [f"{name}: {value}" for name, value in reply.headers]
-    if reply.status != HTTPStatus.NO_CONTENT:
-        lines.append(f"content-length: {len(reply.body)}")
+    head = _beginning(reply.status, reply.headers, keep)
+    return head if reply.status == HTTPStatus.NO_CONTENT else b"%bcontent-length: %d\r\n" % (head, len(reply.body))
+
+
+@lru_cache(128)
+def _beginning(status: int, headers: Headers, keep: bool) -> bytes:
+    """Answers differ in their lengths, and in little else."""
+    lines = [f"HTTP/1.1 {status} {phrase(status)}", *(f"{name}: {value}" for name, value in headers)]
     if not keep:
         lines.append("connection: close")
     return ("\r\n".join(lines) + "\r\n").encode("latin-1")

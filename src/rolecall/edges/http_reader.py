@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import httptools
 
@@ -32,7 +33,7 @@ class RequestReader:
 
     __slots__ = (
         "_body", "_head_size", "_headers", "_in_body", "_limits", "_parser", "_peer", "_raw", "_target", "_took",
-        "_unsaid", "begun",
+        "_unsaid", "_version", "begun",
     )  # fmt: skip
 
     def __init__(self, peer: str, limits: ServerLimits, took: Took) -> None:
@@ -88,17 +89,19 @@ class RequestReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         self._grow(len(name) + len(value) + 4)
         if not self._in_body:  # fields after a chunked body say nothing about the request (RFC 9110 §6.5.1)
-            self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1").strip()))
+            spelled = _known(name) if len(name) <= _LONGEST_KNOWN else _lower(name)
+            self._headers.append((spelled, value.decode("latin-1").strip()))
 
     def on_headers_complete(self) -> None:
         self._unsaid = 0
         self._in_body = True
-        if self._parser.get_http_version() not in ("1.0", "1.1"):
+        self._version = self._parser.get_http_version()
+        if self._version not in ("1.0", "1.1"):
             raise Unreadable(505)
         names = [name for name, _ in self._headers if name in _ONCE]
         if len(names) != len(set(names)):
             raise Unreadable(400, "a header that may come once was given twice")
-        if "host" not in names and self._parser.get_http_version() == "1.1":
+        if "host" not in names and self._version == "1.1":
             raise Unreadable(400, "missing required Host header")
 
     def on_body(self, body: bytes) -> None:
@@ -110,7 +113,7 @@ class RequestReader:
     def on_message_complete(self) -> None:
         self._unsaid, self.begun = 0, False
         method = self._parser.get_method().decode("latin-1")
-        keep = self._parser.should_keep_alive() and self._parser.get_http_version() == "1.1"
+        keep = self._parser.should_keep_alive() and self._version == "1.1"
         raw, self._raw = self._raw if _is_one_head(self._raw) else b"", b""
         target, body = self._target.decode("latin-1"), bytes(self._body)
         request = Request(method, target, tuple(self._headers), body, self._peer, raw, not keep)
@@ -122,6 +125,15 @@ class RequestReader:
         self._head_size += size
         if self._head_size > self._limits.head or len(self._headers) >= self._limits.fields:
             raise Unreadable(431)
+
+
+def _lower(name: bytes) -> str:
+    return name.decode("latin-1").lower()
+
+
+_known = lru_cache(256)(_lower)
+"""Clients send the same names again and again. What is longer than any of theirs is not kept."""
+_LONGEST_KNOWN = 64
 
 
 def _is_one_head(data: bytes) -> bool:

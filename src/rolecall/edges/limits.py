@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from math import inf
 
 from rolecall.edges.clock import Clock
 
@@ -87,7 +88,7 @@ class PerSource:
     """A bucket for each source (a pod's address), so that one flooding neighbour only stops itself.
 
     At most `most_sources` are remembered; the one that has been quiet longest is forgotten first, which
-    gives it a full bucket when it returns.
+    gives it a full bucket when it returns. With a rate of infinity nobody waits, and nobody is remembered.
     """
 
     def __init__(self, *, rate: float, burst: float, clock: Clock, most_sources: int = 1024) -> None:
@@ -103,7 +104,7 @@ class PerSource:
 
     def reserve(self, source: str) -> float:
         """Take one token of this source's bucket, in advance where it must be; return the seconds to wait for it."""
-        return self._bucket(source).reserve()
+        return 0.0 if self._rate == inf else self._bucket(source).reserve()
 
     def debt(self, source: str) -> float:
         """Return the seconds until this source has all that it took in advance."""

@@ -6,10 +6,10 @@ A value that cannot be read is passed over for the next one, as AWS's webhook do
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
+from rolecall.core.frozen import frozen
 from rolecall.core.names import Region, RoleArn
 from rolecall.daemons.webhook.rules import Facts, Rules
 from rolecall.daemons.webhook.words import Note
@@ -105,7 +105,7 @@ class Asked:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Role:
     """A role's ARN as it was written, the audience of the token for it, and where it was written."""
 

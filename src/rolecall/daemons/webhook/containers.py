@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rolecall.core.frozen import frozen
 from rolecall.core.injection import Injection
 from rolecall.daemons.webhook.wire import Container, EnvVar
 from rolecall.daemons.webhook.words import Note
@@ -28,7 +29,7 @@ _BEFORE = {
 Outcome = Literal["given", "already", "own", "taken"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """What a container is to have: the injection, and what goes with it here."""
 

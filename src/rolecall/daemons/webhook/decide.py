@@ -11,9 +11,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 
+from rolecall.core.frozen import frozen
 from rolecall.core.injection import Generation, Injection, Place
+from rolecall.core.names import Region
 from rolecall.daemons.webhook.asked import Asked, Role
 from rolecall.daemons.webhook.containers import Change, Wanted, change, door_hosts
 from rolecall.daemons.webhook.nodes import on_windows, without_agent
@@ -31,7 +33,7 @@ _MOST_UNKNOWN = 8
 _NO_LABELS: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Additions:
     """What is added to a pod, and nothing is taken away: containers in the order of AWS's webhook."""
 
@@ -52,7 +54,7 @@ class Additions:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """How a review ends: the reason's word and detail, a sentence, notes, and what is added.
 
@@ -122,15 +124,25 @@ def _irsa(pod: Pod, role: Role, asked: Asked, rules: Rules) -> Injection:
     if fault := role.fault():
         # Without a role in its environment an SDK would go on to the node's own, in silence: with this one STS says no.
         asked.notes.append(Note("bad-role-arn", "", f"STS will refuse the role of {role.because}: {fault}"))
-    injection = irsa.injection(
-        role.arn,
-        Place(asked.region(), asked.sts_regional()),
-        audience=role.audience,
-        mount_path=rules.mount_path,
-        expiration=asked.expiration(),
-        because=role.because,
+    injection = _irsa_injection(
+        role, asked.region(), asked.sts_regional(), mount_path=rules.mount_path, expiration=asked.expiration()
     )
     return _with_windows_path(injection) if on_windows(pod.spec) else injection
+
+
+@lru_cache(1024)
+def _irsa_injection(
+    role: Role, region: Region | None, sts_regional: bool, *, mount_path: str, expiration: int
+) -> Injection:
+    """All pods of a service account are given the same."""
+    return irsa.injection(
+        role.arn,
+        Place(region, sts_regional),
+        audience=role.audience,
+        mount_path=mount_path,
+        expiration=expiration,
+        because=role.because,
+    )
 
 
 def _with_windows_path(injection: Injection) -> Injection:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from rolecall.core.exchange import Reply, Request
+from rolecall.core.frozen import frozen
 from rolecall.daemons.environment import seconds
 from rolecall.errors import Misconfigured
 
@@ -22,7 +22,7 @@ _HOW = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Asked:
     """A body that claims to be a review, and the seconds within which it must be answered."""
 

@@ -86,6 +86,7 @@ class Gatherer:
     associations: Sequence[Associations] = ()
     roles: Roles | None = None
     unconfirmed: int = field(default=0, init=False)
+    _complete: bool = field(default=False, init=False)
 
     @property
     def sources(self) -> list[Source]:
@@ -96,6 +97,12 @@ class Gatherer:
     def missing(self) -> list[str]:
         """The sources that were not listed yet: until then nobody knows who has no role."""
         return [source.name for source in self.sources if not source.listed.is_set()]
+
+    @property
+    def complete(self) -> bool:
+        """Whether none is missing, which none becomes again."""
+        self._complete = self._complete or not self.missing
+        return self._complete
 
     async def listed(self) -> None:
         """Wait until all were."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 
 from rolecall.daemons.webhook.build import Webhook
 from rolecall.daemons.webhook.config import WebhookConfig
@@ -31,7 +32,7 @@ def review_limits(connections: int) -> ServerLimits:
         idle=_IDLE,
         connections=connections,
         connections_of_one=connections,
-        requests_of_one=1e6,
+        requests_of_one=inf,
         kept=64 << 20,
         kept_of_one=64 << 20,
     )

@@ -6,11 +6,11 @@ document of a pod is never written anew.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from rolecall.core.frozen import frozen
 from rolecall.core.injection import Generation
 from rolecall.daemons.webhook import wire
 from rolecall.daemons.webhook.decide import Dice, Verdict, decide
@@ -26,7 +26,8 @@ _VERSIONS = ("admission.k8s.io/v1", "admission.k8s.io/v1beta1")
 _LONGEST_WARNING = 256
 _MOST_WARNINGS = 12
 _LONGEST_ANNOTATION = 1024
-_reviews = msgspec.json.Decoder(wire.Review)
+_pod_reviews = msgspec.json.Decoder(wire.PodReview)
+_any_reviews = msgspec.json.Decoder(wire.AnyReview)
 _pods = msgspec.json.Decoder(wire.Pod)
 _json = msgspec.json.Encoder()
 
@@ -35,7 +36,7 @@ class BadReview(BadInput):
     """The body is no AdmissionReview: there is no UID to answer to, so HTTP says 400."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Account:
     """The service account of a pod to be: what facts are gathered about."""
 
@@ -46,7 +47,7 @@ class Account:
         return f"{self.namespace}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Review:
     """A review that was read. `account` is None where no facts are needed, since `settled` is the verdict already."""
 
@@ -56,11 +57,11 @@ class Review:
     pod_name: str
     account: Account | None
     pod: wire.Pod | None = None
-    document: msgspec.Raw | None = None
+    body: bytes = b""
     settled: Verdict | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """The answer's body, and what metrics and logs say about it."""
 
@@ -86,23 +87,20 @@ class Answer:
 
 def read(body: bytes) -> Review:
     """Return the review in a request's body; raises `BadReview` where it is none."""
-    try:
-        review = _reviews.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
-        raise BadReview(f"the body is not an AdmissionReview: {_clean(str(fault), 200)}") from None
+    review = _decoded(body)
     if review.kind != "AdmissionReview" or review.api_version not in _VERSIONS:
         what = _clean(f"{review.api_version}, {review.kind}", 200)
         raise BadReview(f"the body is not an AdmissionReview but {what!r}: use {' or '.join(_VERSIONS)}")
     request = review.request
     settled = _not_ours(request)
     if settled is None:
-        pod = _pod(request.object)
+        pod = _pod(request)
         if isinstance(pod, wire.Pod):
             spec, names = pod.spec, pod.metadata
             # The API server's own admission has filled in the name by now; it calls the namespace's own `default`.
             account = Account(request.namespace, spec.service_account_name or spec.service_account or "default")
             name = names.name or names.generate_name or ""
-            return Review(review.api_version, request.uid, request.namespace, name, account, pod, request.object)
+            return Review(review.api_version, request.uid, request.namespace, name, account, pod, body)
         settled = Verdict("unreadable-pod", f"the pod cannot be read: {pod}", allowed=False)
     return Review(review.api_version, request.uid, request.namespace, request.name, None, settled=settled)
 
@@ -148,9 +146,10 @@ def warnings_of(verdict: Verdict) -> list[str]:
 def _operations(review: Review, verdict: Verdict, rules: Rules) -> list[Operation] | None:
     if verdict.additions is None or review.pod is None:
         return None
-    if rules.strict and review.document is not None:
+    if rules.strict:
         try:
-            return strict_patch(review.pod, msgspec.json.decode(review.document), verdict.additions)
+            document = msgspec.json.decode(review.body)["request"]["object"]
+            return strict_patch(review.pod, document, verdict.additions)
         except (msgspec.DecodeError, RecursionError):
             pass  # nested deeper than can be read as a whole: the small operations mean the same
     return patch(review.pod, verdict.additions)
@@ -166,14 +165,29 @@ def _not_ours(request: wire.Request) -> Verdict | None:
     return None
 
 
-def _pod(document: msgspec.Raw) -> wire.Pod | str:
-    """Return the pod, or what is wrong with it."""
-    if bytes(document) == b"null":
-        return "the request has no object"
+def _decoded(body: bytes) -> wire.PodReview | wire.AnyReview:
+    """Read a review in one go where its object is a pod; where it is none, or a broken one, see what it is."""
     try:
-        pod = _pods.decode(document)
+        return _pod_reviews.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return _any_reviews.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
-        return _clean(str(fault), 200)
+        raise BadReview(f"the body is not an AdmissionReview: {_clean(str(fault), 200)}") from None
+
+
+def _pod(request: wire.PodRequest | wire.AnyRequest) -> wire.Pod | str:
+    """Return the pod, or what is wrong with it."""
+    if isinstance(request, wire.PodRequest):
+        pod = request.object
+    elif bytes(request.object) == b"null":
+        return "the request has no object"
+    else:
+        try:
+            pod = _pods.decode(request.object)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+            return _clean(str(fault), 200)
     return pod if pod.spec.containers else "it has no containers"
 
 

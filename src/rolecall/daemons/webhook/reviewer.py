@@ -51,7 +51,7 @@ class Reviewer:
         if isinstance(asked, Reply):
             return self._count(asked)
         started = self._clock.monotonic()
-        if self._gatherer.missing:
+        if not self._gatherer.complete:
             return self._later(asked, started, None)
         try:
             review = read(asked.body)

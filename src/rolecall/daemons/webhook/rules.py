@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rolecall.core.frozen import frozen
 from rolecall.core.injection import check_audience
 from rolecall.core.names import AccountId, Partition, Region
 from rolecall.mechanisms.irsa import inject as irsa
@@ -65,7 +66,7 @@ class ConfigEntry:
     expiration: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Facts:
     """What is known of a pod's service account.
 

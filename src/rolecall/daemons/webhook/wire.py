@@ -144,7 +144,7 @@ class Kind(msgspec.Struct, gc=False):
 
 
 class Request(msgspec.Struct, rename="camel", gc=False):
-    """An AdmissionRequest."""
+    """An AdmissionRequest, but for its object."""
 
     uid: str
     kind: Kind
@@ -152,13 +152,32 @@ class Request(msgspec.Struct, rename="camel", gc=False):
     namespace: str = ""
     name: str = ""
     sub_resource: str = ""
+
+
+class AnyRequest(Request, gc=False):
+    """One for whatever object; ``null`` where it has none."""
+
     object: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class Review(msgspec.Struct, rename="camel", gc=False):
+class PodRequest(Request, gc=False, kw_only=True):
+    """One for a pod."""
+
+    object: Pod
+
+
+class AnyReview(msgspec.Struct, rename="camel", gc=False):
     """An AdmissionReview that asks."""
 
-    request: Request
+    request: AnyRequest
+    api_version: str = ""
+    kind: str = ""
+
+
+class PodReview(msgspec.Struct, rename="camel", gc=False):
+    """One about a pod: what nearly all are, read in one go."""
+
+    request: PodRequest
     api_version: str = ""
     kind: str = ""
 
