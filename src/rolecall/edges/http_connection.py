@@ -28,7 +28,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_active", "_busy", "_closing", "_deaf", "_early", "_ends", "_full", "_held", "_kept", "_patience", "_paused",
-        "_peer", "_queue", "_quick", "_reader", "_release_timer", "_server", "_task", "_transport", "_weight",
+        "_peer", "_queue", "_quick", "_reader", "_release_timer", "_server", "_task", "_transport", "_unsent",
+        "_weight",
     )  # fmt: skip
 
     def __init__(self, server: HttpServer) -> None:
@@ -52,6 +53,7 @@ class Connection(asyncio.Protocol):
         self._reader: RequestReader | None = None  # made when something has to be read
         self._kept = 0  # bytes of the requests that wait or are being answered
         self._weight = 0  # bytes that the server knows to be kept for this client
+        self._unsent = b""  # an answer that leaves with those of others, at the end of this round of the loop
 
     # --- what asyncio calls ---
 
@@ -97,6 +99,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._deaf = True
+        self.send()
         return self._busy or bool(self._queue or self._early)  # it may still wait for what it has asked
 
     def pause_writing(self) -> None:
@@ -199,15 +202,29 @@ class Connection(asyncio.Protocol):
         self._arm(self._server.limits.idle)  # also to a client that never reads what it is left with
         dated = self._server.dated(self._server.clock.now())
         if reply.hops:
+            self.send()
             limit_hops(self._transport.get_extra_info("socket"), reply.hops)
-        self._transport.write(head_of(reply, keep=keep) + dated + (b"" if silent else reply.body))
+        first = not self._unsent  # a second one says that the client asks without waiting for answers
+        self._unsent += head_of(reply, keep=keep) + dated + (b"" if silent else reply.body)
+        if first and keep:
+            self._server.send_soon(self)
+        else:
+            self.send()
         if not keep:
             self._end()
             self._transport.close()
 
+    def send(self) -> None:
+        """Send the answer that waits for this, if there is one."""
+        unsent, self._unsent = self._unsent, b""
+        if unsent and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(unsent)
+
     def _write_known(self, answer: bytes, keep: bool) -> None:
         assert self._transport is not None
         self._active = True
+        if self._unsent:
+            self.send()
         self._transport.write(answer)
         if not keep:
             self._end()
@@ -232,6 +249,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         self._end()
         self._arm(self._server.limits.linger)
+        self.send()
         self._transport.write(head_of(reply, keep=False) + self._server.dated(self._server.clock.now()) + reply.body)
         if self._transport.can_write_eof():  # TLS cannot end one direction alone
             self._transport.write_eof()
@@ -302,6 +320,7 @@ class Connection(asyncio.Protocol):
     def close_when_idle(self) -> None:
         """End the connection once it has nothing to answer."""
         self._closing = True
+        self.send()
         if not self._busy and self._transport is not None:
             self._transport.close()
 
@@ -312,5 +331,6 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """End the connection now."""
+        self.send()
         if self._transport is not None:
             self._transport.abort()

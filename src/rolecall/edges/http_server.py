@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server for the agent's doors: every size and wait is bounded, for each address and in all.
+"""A small HTTP/1.1 server: every size and wait is bounded, for each address and in all.
 
 One request at a time on a connection; requests that come early wait their turn, and so does what cannot be
 read (RFC 9112 §9.3.2). A client that does not read its answers is not read from either, and is cut off when idle.
@@ -37,6 +37,7 @@ class _Closes(Protocol):
 _MOST_TURNED_AWAY = 64  # connections over the limit that are told so; the others are cut off
 _SWEEP = 0.5  # seconds between two looks for connections that are quiet too long
 _LOOK, _FLUSH = 0.02, 0.5  # seconds, at the end: between two looks; for the last answers to be read
+_TOGETHER = 16  # answers that leave at once, at most
 _SEND, _RECEIVE = 16_384, 32_768  # bytes that the kernel keeps for a connection; it doubles them for its own needs
 
 
@@ -64,6 +65,7 @@ class HttpServer:
         self.accepted = self.cut_off = 0
         self.refused: Counter[int] = Counter()
         self.tls: ServerTls | None = None
+        self._unsent: list[Connection] = []
         self._server: _Closes | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -108,6 +110,22 @@ class HttpServer:
             connection.expire(now)
         every = min(_SWEEP, self.limits.idle / 8, self.limits.linger / 2)
         self._sweeper = asyncio.get_running_loop().call_later(every, self._sweep)
+
+    def send_soon(self, connection: Connection) -> None:
+        """Send its answer once everything was read that had come by now, with the answers to that.
+
+        Sending one by one would have the kernel wake the other side for each.
+        """
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._unsent.append(connection)
+        if len(self._unsent) >= _TOGETHER:
+            self._send()
+
+    def _send(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        for connection in unsent:
+            connection.send()
 
     # --- who may be connected: a connection asks ---
 

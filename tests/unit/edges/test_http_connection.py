@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
+import socket
 from collections.abc import Callable
 
 import httptools
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -34,7 +37,10 @@ LIMITS = ServerLimits(head=1024, fields=8, body=64, requests_of_one=1e6)
 
 
 class Wire(asyncio.Transport):
-    """What the connection writes to, as a socket that is read at once."""
+    """What the connection writes to, as a socket that is read at once. `sent_far` went before hops were limited."""
+
+    family = socket.AF_INET
+    sent_far = b""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,6 +51,9 @@ class Wire(asyncio.Transport):
 
     def fileno(self) -> int:
         return 3
+
+    def setsockopt(self, *_: int) -> None:
+        self.sent_far = self.sent
 
     def write(self, data: object) -> None:
         assert not self.closed
@@ -74,7 +83,8 @@ class Wire(asyncio.Transport):
 
 def handled(request: Request) -> Reply:
     """Answer any request."""
-    return Reply(204 if request.path == "/known" else 200, request.method.encode())
+    hops = 1 if request.path == "/near" else 0
+    return Reply(204 if request.path == "/known" else 200, request.method.encode(), hops=hops)
 
 
 def talk(pieces: list[bytes], quick: Callable[[bytes, str], tuple[bytes, bool] | None] | None = None) -> list[int]:
@@ -122,6 +132,72 @@ def test_how_bytes_are_cut_changes_no_answer(data: bytes, cuts: list[int]) -> No
     assert talk(pieces) == whole
     assert talk([bytes([one]) for one in data]) == whole
     assert {status for status in whole if status >= 500} <= {505}
+
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def crowd(number: int) -> tuple[HttpServer, list[tuple[Connection, Wire]]]:
+    """Return a server with so many clients. Call it inside the running loop."""
+    server = HttpServer(handled, clock=FakeClock(), limits=LIMITS, log=Log())
+    clients = [(Connection(server), Wire()) for _ in range(number)]
+    for connection, wire in clients:
+        connection.connection_made(wire)
+    return server, clients
+
+
+def test_answers_to_what_came_together_leave_together() -> None:
+    """When all was read that had come, but where that is much. Who asks without waiting has an answer kept at most."""
+
+    async def run() -> None:
+        _, clients = crowd(18)
+        for connection, _ in clients[:15]:
+            connection.data_received(GET)
+        assert not any(wire.sent for _, wire in clients)
+        clients[15][0].data_received(GET)
+        assert [statuses(wire.sent) for _, wire in clients] == [[200]] * 16 + [[]] * 2
+        clients[16][0].data_received(GET)
+        clients[17][0].data_received(GET * 3)
+        assert [statuses(wire.sent) for _, wire in clients[16:]] == [[], [200, 200]]
+        await asyncio.sleep(0)
+        assert [statuses(wire.sent) for _, wire in clients[16:]] == [[200], [200] * 3]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("then", "status"),
+    [
+        (lambda _, connection, wire: connection.eof_received() or wire.close(), [200]),
+        (lambda server, *_: server.close(0.0), [200]),
+        (lambda _, connection, __: connection.cut_off(), [200]),
+        (lambda _, connection, __: connection.data_received(b"GET / HTTP/1.0\r\n\r\n"), [200, 200]),
+        (lambda _, connection, __: connection.data_received(b"\0"), [200, 400]),
+    ],
+    ids=["it says no more", "the server ends", "there is no room", "it asks for the last time", "it sends nonsense"],
+)
+def test_an_answer_is_not_lost_before_it_leaves(then: Callable[..., object], status: list[int]) -> None:
+    async def run() -> None:
+        server, [(connection, wire)] = crowd(1)
+        connection.data_received(GET)
+        found = then(server, connection, wire)
+        if inspect.isawaitable(found):
+            await found
+        assert statuses(wire.sent) == status
+        await asyncio.sleep(0)
+        assert statuses(wire.sent) == status, "once"
+
+    asyncio.run(run())
+
+
+def test_an_answer_goes_as_far_as_it_may_whatever_comes_after_it() -> None:
+    async def run() -> None:
+        _, [(connection, wire)] = crowd(1)
+        connection.data_received(GET + GET.replace(b"/", b"/near", 1))
+        await asyncio.sleep(0)
+        assert (statuses(wire.sent_far), statuses(wire.sent)) == ([200], [200, 200])
+
+    asyncio.run(run())
 
 
 KNOWN = b"GET /known HTTP/1.1\r\nHost: a\r\n\r\n"
