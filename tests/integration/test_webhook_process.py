@@ -107,6 +107,7 @@ def test_it_serves_and_ends(tmp_path: Path, api: ApiThread, tls: Authority, prog
         code, text = webhook.view("/metrics")
         assert code == 200
         assert 'rolecall_webhook_injected_total{generation="irsa"} 1' in text
+        assert 'rolecall_webhook_handshakes_unfinished_total{reason="late"} 0' in text
         assert 'pod_identity_webhook_pod_count{method="sts_web_identity"} 1' in text
         assert webhook.view("/debug/alpha/cache")[0] == 404
         assert webhook.stop() == 0

@@ -6,19 +6,23 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 
 from rolecall.edges.clock import SystemClock
 
 MOST = 512
 """Handshakes at once; beyond that the oldest is given up of the address that has most."""
+UNFINISHED = ("given-up", "late", "failed")
+"""What becomes of a handshake that is never finished."""
 _SECONDS, _SHUTDOWN = 10.0, 1.0
 _BACKLOG = 1024
 _PAUSE = 0.05  # seconds, where a connection could not be taken: most often there is no descriptor
 
 
 class Handshakes:
-    """Serves on a bound socket with TLS; a handler is made for whoever got through. `given_up` counts those cut off."""
+    """Serves on a bound socket with TLS; a handler is made for whoever got through, and `unfinished` counts the others.
+
+    Those are ``given-up`` for another in a crowd, ``late``, or ``failed``: one side did not want the other, or left.
+    """
 
     def __init__(
         self,
@@ -27,10 +31,12 @@ class Handshakes:
         factory: Callable[[], asyncio.Protocol],
         *,
         most: int = MOST,
+        unfinished: dict[str, int] | None = None,
     ) -> None:
         self._sock, self._context, self._factory, self._most = sock, context, factory, most
         self._of_peer: dict[str, dict[asyncio.Task[None], None]] = {}  # the oldest first
-        self._number = self.given_up = 0
+        self._number = 0
+        self.unfinished = dict.fromkeys(UNFINISHED, 0) if unfinished is None else unfinished
         sock.setblocking(False)
         sock.listen(_BACKLOG)
         self._accepting = asyncio.create_task(self._accept(), name="tls.accept")
@@ -64,7 +70,7 @@ class Handshakes:
         task.add_done_callback(end)
 
     async def _finish(self, found: socket.socket) -> None:
-        with suppress(OSError, asyncio.CancelledError):  # of TLS, of the connection, of time; or there was no room
+        try:
             found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio looks for a protocol's number first
             await asyncio.get_running_loop().connect_accepted_socket(
                 self._factory,
@@ -73,12 +79,18 @@ class Handshakes:
                 ssl_handshake_timeout=_SECONDS,
                 ssl_shutdown_timeout=_SHUTDOWN,
             )
+        except asyncio.CancelledError:
+            pass  # whoever has given it up counts it
+        except (ConnectionAbortedError, TimeoutError):
+            self.unfinished["late"] += 1
+        except OSError:  # of TLS, or of the connection
+            self.unfinished["failed"] += 1
 
     def _give_up_one(self) -> None:
         peer, most = max(self._of_peer.items(), key=lambda found: len(found[1]))
         oldest = next(iter(most))
         oldest.cancel()
-        self.given_up += 1
+        self.unfinished["given-up"] += 1
         self._forget(peer, oldest)
 
     def _forget(self, peer: str, task: asyncio.Task[None]) -> None:

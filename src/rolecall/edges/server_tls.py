@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rolecall.core.secrets import Secret
-from rolecall.edges.handshakes import Handshakes
+from rolecall.edges.handshakes import UNFINISHED, Handshakes
 from rolecall.errors import Misconfigured
 
 VERSIONS: Mapping[str, ssl.TLSVersion] = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -22,7 +22,7 @@ class ServerTls:
 
     With `client_ca` (PEM) only clients with a certificate of those authorities get through the handshake; with
     `client_names` its common name must be one of them as well. Sessions are not resumed: a resumed one would
-    escape a new certificate, and a new authority.
+    escape a new certificate, and a new authority. `unfinished` counts handshakes that came to nothing, by why.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class ServerTls:
     ) -> None:
         self._minimum, self._ciphers = VERSIONS[minimum], tuple(ciphers)
         self._client_ca, self._client_names = client_ca, client_names
+        self.unfinished = dict.fromkeys(UNFINISHED, 0)
         self._shown: ssl.SSLContext | None = None
         self.context = self._new(client_ca)
         self.context.sni_callback = self._hand_over
@@ -65,7 +66,7 @@ class ServerTls:
 
     async def create_server(self, factory: Callable[[], asyncio.Protocol], *, sock: socket.socket) -> Handshakes:
         """Serve on a bound socket; handshakes are waited for, but not for long, and not for all of them."""
-        return Handshakes(sock, self.context, factory)
+        return Handshakes(sock, self.context, factory, unfinished=self.unfinished)
 
     def _hand_over(self, connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _context: object) -> None:
         if self._shown is not None:

@@ -16,6 +16,7 @@ import uvloop
 from integration.edges.authority import Authority
 from rolecall.core.exchange import Reply, Request
 from rolecall.core.secrets import Secret
+from rolecall.edges import handshakes
 from rolecall.edges.clock import SystemClock
 from rolecall.edges.handshakes import Handshakes
 from rolecall.edges.http_server import HttpServer
@@ -170,7 +171,9 @@ def test_handshakes_that_stall_shut_out_nobody(loop: Callable[[], asyncio.Abstra
             await writer.wait_closed()
         for one in silent[:6]:
             assert await asyncio.get_running_loop().sock_recv(one, 1) == b""
-        assert served.given_up in {7, 8}, "for those that stall, and for the two that speak"
+        given_up = served.unfinished.pop("given-up")
+        assert given_up in {7, 8}, "for those that stall, and for the two that speak"
+        assert served.unfinished == {"late": 0, "failed": 0}
         served.close()
         await asyncio.sleep(0)
         with pytest.raises(ConnectionRefusedError):
@@ -179,6 +182,59 @@ def test_handshakes_that_stall_shut_out_nobody(loop: Callable[[], asyncio.Abstra
     with ExitStack() as stack, asyncio.Runner(loop_factory=loop) as runner:
         silent = [stack.enter_context(socket.socket()) for _ in range(10)]
         runner.run(asyncio.wait_for(scene(silent), 20))
+
+
+@LOOPS
+def test_requests_in_pieces_and_several_at_once(loop: Callable[[], asyncio.AbstractEventLoop], old: Pair) -> None:
+    """However records cut them, and from many clients: to each its own answers, in the order of its requests."""
+    tls = ServerTls()
+    tls.show(old.certificate, old.key)
+
+    def put(body: bytes) -> bytes:
+        return b"PUT / HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+    async def one(port: int, number: int) -> None:
+        reader, writer = await connect(port, old.trusted())
+        for round_ in range(3):
+            bodies = [b"%d.%d.%d" % (number, round_, each) * 5000 for each in range(3)]
+            sent = b"".join(map(put, bodies))
+            for start in range(0, len(sent), 20_000 * (1 + number % 3)):
+                writer.write(sent[start : start + 20_000 * (1 + number % 3)])
+                await writer.drain()
+                await asyncio.sleep(0)
+            assert [await ask(reader, writer, b"") for _ in bodies] == [(200, body) for body in bodies]
+        writer.close()
+
+    async def scene(port: int) -> None:
+        await asyncio.gather(*(one(port, number) for number in range(20)))
+
+    serve(loop, tls, scene)
+
+
+@LOOPS
+def test_handshakes_that_come_to_nothing_are_counted(
+    loop: Callable[[], asyncio.AbstractEventLoop], old: Pair, new: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handshakes, "_SECONDS", 0.2)
+    tls = ServerTls()
+    tls.show(old.certificate, old.key)
+
+    async def scene(port: int) -> None:
+        _, silent = await asyncio.open_connection("127.0.0.1", port)
+        reader, plain = await asyncio.open_connection("127.0.0.1", port)
+        plain.write(GET)
+        await reader.read()
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await connect(port, new.trusted())
+        finished = await connect(port, old.trusted())
+        assert (await ask(*finished))[0] == 200
+        while sum(tls.unfinished.values()) < 3:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+        assert tls.unfinished == {"given-up": 0, "late": 1, "failed": 2}
+        for writer in (silent, plain, finished[1]):
+            writer.close()
+
+    serve(loop, tls, scene)
 
 
 @LOOPS

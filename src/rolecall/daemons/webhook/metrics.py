@@ -67,6 +67,12 @@ def _reviews(parts: Counted) -> list[Metric]:
             _one(parts.gatherer.unconfirmed),
         ),
         Metric("rolecall_webhook_connections", "gauge", "Connections open.", _one(len(server.connections))),
+        Metric(
+            "rolecall_webhook_handshakes_unfinished_total",
+            "counter",
+            "TLS handshakes that came to nothing, by why.",
+            _by("reason", server.tls.unfinished if server.tls is not None else {}),
+        ),
     ]
 
 
