@@ -1,4 +1,4 @@
-"""What a process gives back: the pages of programs and libraries that it does not need again.
+"""What a process gives back: memory that it has freed, and the pages of programs that it does not need again.
 
 Python's and OpenSSL's code is read from files, and each page that was touched once, by starting or by a burst of calls,
 counts as the process's own from then on. What is given back stays in the page cache while there is room, and what is
@@ -8,7 +8,7 @@ needed again is mapped from there, 64 KB at a time, without reading a disk.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rolecall.edges.clock import Clock
@@ -31,22 +31,29 @@ async def keep_giving_back(clock: Clock, log: Log) -> None:
 
 
 def give_back_pages(maps: Path = _MAPS) -> int:
-    """Unmap the pages of files that were only read; return how many bytes those were, 0 where that cannot be."""
+    """Return to the kernel what is free of the heap, and the pages of files that were only read.
+
+    Return how many bytes the latter were, 0 where none of it can be.
+    """
     try:
         import ctypes  # here: a process that never gives back need not hold it
 
-        found = maps.read_text()
-        advise = ctypes.CDLL(None).madvise
+        with maps.open() as lines:
+            found = list(only_read(lines))
+        libc = ctypes.CDLL(None)
+        advise = libc.madvise
     except (ImportError, OSError, AttributeError):  # not Linux, /proc is hidden, or a Python without it
         return 0
+    if hasattr(libc, "malloc_trim"):  # glibc; others do so by themselves, or cannot
+        libc.malloc_trim(0)
     advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    return sum(size for start, length, size in only_read(found) if advise(start, length, _DONT_NEED) == 0)
+    return sum(size for start, length, size in found if advise(start, length, _DONT_NEED) == 0)
 
 
-def only_read(maps: str) -> Iterator[tuple[int, int, int]]:
+def only_read(lines: Iterable[str]) -> Iterator[tuple[int, int, int]]:
     """Yield address, length and resident bytes of each mapping that holds a file's bytes and no others (proc(5))."""
     mapping, resident = None, 0
-    for line in maps.splitlines():
+    for line in lines:
         name, _, rest = line.partition(":")
         if "-" in name:
             mapping, resident = _MAPPING.match(line), 0

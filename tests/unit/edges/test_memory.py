@@ -41,7 +41,7 @@ PYTHON = "7f0000000000-7f0000010000 r-xp 0001f000 fe:00 131 /usr/lib/libpython3.
 def test_what_is_given_back(head: str, resident: int, anonymous: int, found: list[tuple[int, int, int]]) -> None:
     """Its address, its length and how much of it is there, also after and before others."""
     other = mapping("55d0b0000000-55d0b0001000 rw-p 00000000 00:00 0 [heap]", 8, 8)
-    assert list(only_read(other + mapping(head, resident, anonymous) + other)) == found
+    assert list(only_read((other + mapping(head, resident, anonymous) + other).splitlines())) == found
 
 
 def test_this_process_gives_back_and_goes_on() -> None:

@@ -2,6 +2,8 @@
 
 import sys
 
-from rolecall.daemons.agent.main import main
+sys.modules["typing_extensions"] = None  # type: ignore[assignment]  # 0.4 MB: msgspec takes typing's own without it
+
+from rolecall.daemons.agent.main import main  # noqa: E402
 
 sys.exit(main())
