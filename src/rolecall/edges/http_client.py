@@ -112,7 +112,8 @@ class HttpClient:
         """Close every connection and end the calls that run. It may be called twice."""
         self._closed = True
         for limit in self._running:
-            limit.reschedule(0)
+            if not limit.expired():
+                limit.reschedule(0)
         for idle in self._idle.values():
             for connection in idle:
                 connection.close()

@@ -234,9 +234,11 @@ def test_a_cancelled_call_and_a_closed_client_end_what_runs() -> None:
     play(scene, at_once=1)
 
 
-def test_connections_are_used_again_and_never_a_dead_one() -> None:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_connections_are_used_again_and_never_a_dead_one(tmp_path: Path, scheme: str) -> None:
     """Two calls, one connection; one that the other side has closed meanwhile is not tried."""
     ports: list[int] = []
+    authority, context = certify(tmp_path, "localhost")
 
     async def scene(world: World) -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -247,15 +249,15 @@ def test_connections_are_used_again_and_never_a_dead_one() -> None:
             await writer.drain()
             writer.close()
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context if scheme == "https" else None)
+        url = f"{scheme}://localhost:{server.sockets[0].getsockname()[1]}/"
         for _ in range(4):
             assert (await world.call(url=url)).body == b"kept"
             await asyncio.sleep(0.02)
         server.close()
         assert len(ports) == 2
 
-    play(scene)
+    play(scene, ca=authority)
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "later"])
