@@ -13,7 +13,7 @@ from rolecall.daemons.controller.config import ControllerConfig, checked_base
 from rolecall.edges import entropy
 from rolecall.edges.aws.chained import chained
 from rolecall.edges.aws.credential_chain import Chosen, Surroundings, choose
-from rolecall.edges.aws.endpoints import configured_endpoint, sts_endpoint
+from rolecall.edges.aws.endpoints import sts_endpoint
 from rolecall.edges.aws.imds import Imds, imds_endpoint
 from rolecall.edges.aws.node_credentials import NodeCredentials, NoNodeCredentials
 from rolecall.edges.aws.renewed import RenewedCredentials
@@ -89,11 +89,11 @@ async def issuing(config: ControllerConfig, clock: Clock, log: Log) -> Issuing:
         )
         signer = choose(config.environment, around)
         role = _own_role(config.assume_role, rules.base) if config.assume_role else None
-        own = _sts(config, region, http, signer, clock, calls)
+        own = _sts(config, region, http, signer, clock, calls, log)
         chain = None if role is None else chained(own, role, SESSION, clock=clock, dice=entropy.dice, log=log)
-        assume = own if chain is None else _sts(config, region, http, chain, clock, calls)
+        assume = own if chain is None else _sts(config, region, http, chain, clock, calls, log)
         # STS gives who is a role an hour at most: a longer wish would fail, again and again.
-        is_role = chain is not None or signer.kind in ("web-identity", "container", "imds")
+        is_role = chain is not None or await signer.is_temporary()
         rules = replace(rules, longest=LONGEST_CHAINED_SESSION) if is_role else rules
     except BaseException:
         for one in https:
@@ -105,10 +105,16 @@ async def issuing(config: ControllerConfig, clock: Clock, log: Log) -> Issuing:
 
 
 def _sts(
-    config: ControllerConfig, region: Region, http: HttpClient, credentials: NodeCredentials, clock: Clock, calls: Calls
+    config: ControllerConfig,
+    region: Region,
+    http: HttpClient,
+    credentials: NodeCredentials,
+    clock: Clock,
+    calls: Calls,
+    log: Log,
 ) -> AssumeRole:
     return AssumeRole(
-        endpoint=configured_endpoint(config.environment, "STS") or sts_endpoint(region, config.environment),
+        endpoint=sts_endpoint(region, config.environment),
         region=region,
         http=http,
         credentials=credentials,
@@ -117,6 +123,7 @@ def _sts(
         attempt_timeout=5.0,
         deadline=15.0,
         told=calls.told,
+        log=log,
     )
 
 

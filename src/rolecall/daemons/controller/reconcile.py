@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from rolecall.core.grant import Grant, Refusal
+from rolecall.core.session import LONGEST_CHAINED_SESSION
 from rolecall.core.source import Issued
 from rolecall.daemons.controller import wire
 from rolecall.daemons.controller.queue import Key
@@ -100,7 +101,8 @@ class Reconciler:
         last = None if held is None else self._last.get((held.namespace, held.name))
         if last is None or held is None or last[1] != held.version:
             return 0.0
-        return last[0] + grant.hops[-1].session.duration / 3 - self._clock.monotonic()
+        shortest = min(grant.hops[-1].session.duration, LONGEST_CHAINED_SESSION)  # that STS may have given
+        return last[0] + shortest / 3 - self._clock.monotonic()
 
     def _later(self) -> float:
         """Return the seconds until one is looked at though nothing has changed; by chance, for many begin at once."""

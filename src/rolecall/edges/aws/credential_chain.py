@@ -8,11 +8,12 @@ as somebody else is worse than one that says what is wrong.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rolecall.edges.aws.endpoints import configured_endpoint, sts_endpoint
+from rolecall.edges.aws.endpoints import sts_endpoint
 from rolecall.edges.aws.node_credentials import (
     EnvironmentCredentials,
     Lease,
@@ -71,6 +72,14 @@ class Chosen:
         """Return what to sign with now; raises as `NodeCredentials` does."""
         return await self.credentials.current()
 
+    async def is_temporary(self) -> bool:
+        """Return whether they are a session's, as far as that is known before they are fetched."""
+        if self.kind not in ("environment", "shared-file"):
+            return True  # who has a role has nothing else
+        with suppress(RolecallError):  # a file that is not there yet
+            return (await self.current()).session_token is not None
+        return False
+
     @property
     def expires_at(self) -> float | None:
         """When they end, in seconds since the epoch; None where nothing is held or nobody knows."""
@@ -128,7 +137,7 @@ def _web_identity(environment: Mapping[str, str], profile: Profile, given: Surro
         role_arn=role_arn,
         token_file=Path(environment.get("AWS_WEB_IDENTITY_TOKEN_FILE") or profile.setting("web_identity_token_file")),
         session_name=name or session_name(given.node),
-        endpoint=configured_endpoint(environment, "STS") or sts_endpoint(given.region, environment),
+        endpoint=sts_endpoint(given.region, environment),
         http=given.http,
     )
     where = f"{role_arn} by {source.origin}"

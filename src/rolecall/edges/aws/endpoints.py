@@ -43,7 +43,12 @@ def eks_auth_endpoint(region: str, environment: Mapping[str, str]) -> str:
 
 
 def sts_endpoint(region: str, environment: Mapping[str, str]) -> str:
-    """Return STS's endpoint in the region, FIPS and dual-stack where the environment says so."""
+    """Return the endpoint that the environment has for STS, or STS's own in the region: FIPS and dual-stack as it says.
+
+    Raises `Misconfigured` as `configured_endpoint` does.
+    """
+    if (configured := configured_endpoint(environment, "STS")) is not None:
+        return configured
     plain, dual_stack = _suffixes(region)
     fips = switch(environment, "AWS_USE_FIPS_ENDPOINT")
     if switch(environment, "AWS_USE_DUALSTACK_ENDPOINT"):

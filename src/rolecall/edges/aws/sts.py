@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from rolecall.core.exchange import Request
 from rolecall.core.grant import Hop
+from rolecall.core.session import LONGEST_CHAINED_SESSION
 from rolecall.core.source import Issued
 from rolecall.edges.aws import wire
 from rolecall.edges.aws.attempts import Attempts
@@ -14,6 +16,7 @@ from rolecall.edges.aws.node_credentials import NodeCredentials
 from rolecall.edges.clock import Clock
 from rolecall.edges.http_call import split_url
 from rolecall.edges.http_client import HttpAnswer, HttpClient
+from rolecall.edges.telemetry import Log
 from rolecall.errors import Upstream, UpstreamAnswered
 
 _THROTTLED = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceeded"})  # STS says so with status 400
@@ -22,8 +25,10 @@ _THROTTLED = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceed
 class AssumeRole:
     """Assumes roles at an endpoint. What failed over there is tried again, others are final.
 
-    At most `attempts` calls in `deadline` seconds, with a jittered delay between them; each is signed afresh. `told`
-    hears of every call: its word (``ok``, a code, a cause) and its seconds.
+    Whoever signs with a session is given sessions of an hour at most, for STS refuses a role longer ones (IAM User
+    Guide, "Role chaining"); the log says so once. At most `attempts` calls in `deadline` seconds, with a jittered
+    delay between them; each is signed afresh. `told` hears of every call: its word (``ok``, a code, a cause) and its
+    seconds.
     """
 
     def __init__(
@@ -39,8 +44,10 @@ class AssumeRole:
         attempt_timeout: float = 3.0,
         deadline: float = 6.0,
         told: Callable[[str, float], None] | None = None,
+        log: Log,
     ) -> None:
         self._origin, self._path = split_url(endpoint)
+        self._credentials, self._log, self._said = credentials, log, False
         self._attempts = Attempts(
             origin=self._origin,
             http=http,
@@ -67,9 +74,19 @@ class AssumeRole:
                 ("content-type", "application/x-www-form-urlencoded; charset=utf-8"),
                 ("accept", "text/xml"),
             ),
-            wire.encode_assume_role(hop),
+            wire.encode_assume_role(await self._bounded(hop)),
         )
         return await self._attempts(unsigned, self._read)
+
+    async def _bounded(self, hop: Hop) -> Hop:
+        """Return what to ask for. Whether a session is a role's or a user's, who may have more, keys do not show."""
+        if hop.session.duration <= LONGEST_CHAINED_SESSION or not (await self._credentials.current()).session_token:
+            return hop
+        if not self._said:
+            self._said = True
+            why = "the own credentials are temporary, and STS gives who is a role an hour at most"
+            self._log.warning("sts.shortened", asked=hop.session.duration, seconds=LONGEST_CHAINED_SESSION, why=why)
+        return replace(hop, session=replace(hop.session, duration=LONGEST_CHAINED_SESSION))
 
     def _read(self, answer: HttpAnswer, _request: Request) -> Issued:
         """Return what a 200 issued; raise what any other says. A redirect is nobody's answer."""

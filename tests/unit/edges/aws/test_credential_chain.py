@@ -271,6 +271,20 @@ def test_where_it_is_told_without_a_secret(env: Mapping[str, str], where: str) -
     assert "hush" not in repr(chosen)
 
 
+def test_a_session_is_told_from_a_users_keys(tmp_path: Path) -> None:
+    """By its token; a role's credentials always are one, and a file that is to come is not known to be."""
+    file, keys = tmp_path / "credentials", {"AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "s"}
+    named = ours({"AWS_SHARED_CREDENTIALS_FILE": str(file)})
+
+    def temporary(chosen: Chosen) -> bool:
+        return asyncio.run(chosen.is_temporary())
+
+    assert (temporary(ours(keys)), temporary(ours(keys | {"AWS_SESSION_TOKEN": "t"}))) == (False, True)
+    assert (temporary(ours({})), temporary(named)) == (True, False)
+    file.write_text("[default]\n" + KEYS.format("ASIAX") + "aws_session_token = t\n")
+    assert temporary(named)
+
+
 def test_a_named_file_that_is_to_come_is_waited_for(tmp_path: Path) -> None:
     """Hybrid nodes write it after the agent's start: until then an error, and not the node's role."""
     file = tmp_path / "credentials"

@@ -70,6 +70,7 @@ def test_the_partition_of_every_region() -> None:
 def test_an_endpoint_of_ones_own(env: Mapping[str, str], url: str | None) -> None:
     """The service's variable before the general one, and a switch that turns off both (SDKs and Tools guide)."""
     assert configured_endpoint(env, "STS") == url
+    assert sts_endpoint("us-west-2", env) == (url or "https://sts.us-west-2.amazonaws.com")
 
 
 def test_fips_and_an_endpoint_of_ones_own() -> None:

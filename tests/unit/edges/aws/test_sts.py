@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -22,6 +23,7 @@ from rolecall.edges.aws.sigv4 import parse_authorization
 from rolecall.edges.aws.sts import AssumeRole
 from rolecall.edges.http_call import CallFailed, split_url
 from rolecall.edges.http_client import HttpAnswer
+from rolecall.edges.telemetry import Log
 from rolecall.errors import Upstream, UpstreamAnswered
 from rolecall.testing.fake_clock import FakeClock
 
@@ -117,25 +119,31 @@ class FakeHttp:
 class Signer:
     """The agent's own credentials."""
 
+    def __init__(self, session: str) -> None:
+        self.session = session
+
     async def current(self) -> SigningKey:
         """Return them."""
-        return SigningKey("AKIAEXAMPLE", Secret("secret"), Secret("session"))
+        return SigningKey("EXAMPLEKEY", Secret("secret"), Secret(self.session) if self.session else None)
 
 
-def assume(http: FakeHttp, words: list[str] | None = None) -> Issued:
-    """Assume the role by these answers, in virtual time."""
+def assume(http: FakeHttp, words: list[str] | None = None, *hops: Hop, session: str = "session") -> Issued:
+    """Assume the role by these answers, in virtual time; return what was issued last."""
     clock = FakeClock()
     source = AssumeRole(
         endpoint="https://sts.us-west-2.amazonaws.com",
         region="us-west-2",
         http=http,  # type: ignore[arg-type]
-        credentials=Signer(),
+        credentials=Signer(session),
         clock=clock,
         dice=lambda: 0.5,
         told=lambda word, _: words.append(word) if words is not None else None,
+        log=Log(),
     )
 
     async def main() -> Issued:
+        for hop in hops:
+            await source(hop)
         task = asyncio.ensure_future(source(HOP))
         for _ in range(50):
             await asyncio.sleep(0)
@@ -161,6 +169,19 @@ def test_the_sample_is_read() -> None:
     assert signed is not None
     assert "us-west-2/sts/aws4_request" in (request.header("authorization") or "")
     assert request.header("x-amz-security-token") == "session"
+
+
+@pytest.mark.parametrize(("session", "seconds", "lines"), [("session", "3600", 1), ("", "43200", 0)])
+def test_whoever_is_a_session_asks_for_an_hour(
+    session: str, seconds: str, lines: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """More is refused in role chaining (IAM User Guide); it is said once. Keys of a user may have twelve hours."""
+    http = FakeHttp(*[(200, SAMPLE)] * 4)
+    long, short = (replace(HOP, session=replace(HOP.session, duration=life)) for life in (43_200, 900))
+    assume(http, None, long, long, short, session=session)
+    asked = [dict(parse_qsl(request.body.decode()))["DurationSeconds"] for request in http.requests]
+    assert asked == [seconds, seconds, "900", "3600"]
+    assert [record.message for record in caplog.records] == ["sts.shortened"] * lines
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ from rolecall.daemons.agent.metadata.prefetch import Prefetch
 from rolecall.daemons.agent.metadata.settings import MetadataSettings
 from rolecall.daemons.agent.metadata.tally import Tally
 from rolecall.daemons.agent.metadata.watching import Watching, kube_client
-from rolecall.daemons.agent.upstream import ANSWER_WITHIN, Calls
+from rolecall.daemons.agent.upstream import Calls
 from rolecall.edges import entropy
 from rolecall.edges.aws.chained import chained
 from rolecall.edges.aws.credential_chain import Chosen, Surroundings, choose
-from rolecall.edges.aws.endpoints import configured_endpoint, sts_endpoint
+from rolecall.edges.aws.endpoints import sts_endpoint
 from rolecall.edges.aws.node_credentials import NodeCredentials
 from rolecall.edges.aws.sts import AssumeRole
 from rolecall.edges.certificate_files import read_pem
@@ -138,15 +138,14 @@ def _assume(
 
     def assuming(credentials: NodeCredentials) -> AssumeRole:
         return AssumeRole(
-            endpoint=configured_endpoint(config.environment, "STS")
-            or sts_endpoint(config.region or "", config.environment),
+            endpoint=sts_endpoint(config.region or "", config.environment),
             region=config.region or "",
             http=https,
             credentials=credentials,
             clock=clock,
             dice=entropy.dice,
-            deadline=ANSWER_WITHIN,
             told=calls.told,
+            log=log,
         )
 
     if config.assume is None:

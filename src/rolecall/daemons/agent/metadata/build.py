@@ -21,10 +21,10 @@ from rolecall.daemons.agent.metadata.settings import MetadataSettings
 from rolecall.daemons.agent.metadata.tally import Tally
 from rolecall.daemons.agent.metadata.watching import Watching, kube_client
 from rolecall.daemons.agent.metadata.whose import Whose
-from rolecall.daemons.agent.upstream import ANSWER_WITHIN, Calls, Proof, near_client, signer
+from rolecall.daemons.agent.upstream import Calls, Proof, near_client, signer
 from rolecall.edges import entropy
 from rolecall.edges.aws.credential_chain import Chosen
-from rolecall.edges.aws.endpoints import configured_endpoint, partition_of, sts_endpoint
+from rolecall.edges.aws.endpoints import partition_of, sts_endpoint
 from rolecall.edges.aws.imds import Imds, imds_endpoint
 from rolecall.edges.aws.sts import AssumeRole
 from rolecall.edges.clock import Clock
@@ -221,7 +221,7 @@ def _source(
     http = HttpClient(at_once=_THREADS, waiting=1000, proxies=config.environment, tls=tls)
     https.append(http)
     own = None if proof.signer else signer(config, http, clock, log)
-    return sts_source(_assume_role(config, http, proof.signer or own, clock, calls)), own, None
+    return sts_source(_assume_role(config, http, proof.signer or own, clock, calls, log)), own, None
 
 
 def _kiam_server(
@@ -237,18 +237,20 @@ def _kiam_server(
     return KiamServer(found.url, http, config.cluster or ClusterName.parse("here"), found.token_file)
 
 
-def _assume_role(config: AgentConfig, http: HttpClient, signs: Chosen | None, clock: Clock, calls: Calls) -> Assume:
+def _assume_role(
+    config: AgentConfig, http: HttpClient, signs: Chosen | None, clock: Clock, calls: Calls, log: Log
+) -> Assume:
     assert signs is not None, "proof or own is there where roles are assumed"
     assert config.region is not None, "read_config finds it where roles are assumed"
     return AssumeRole(
-        endpoint=configured_endpoint(config.environment, "STS") or sts_endpoint(config.region, config.environment),
+        endpoint=sts_endpoint(config.region, config.environment),
         region=config.region,
         http=http,
         credentials=signs,
         clock=clock,
         dice=entropy.dice,
-        deadline=ANSWER_WITHIN,
         told=calls.told,
+        log=log,
     )
 
 
