@@ -7,6 +7,7 @@ import base64
 import itertools
 import json
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 from object_api import ObjectApi, Thing, refused
@@ -147,6 +148,21 @@ def test_a_session_is_asked_for_once_in_its_time() -> None:
         assert len(cluster.writes()) == 2 * len(cluster.sts)
         assert cluster.ready() == ("True", "CredentialsIssued")
         assert cluster.status()["expiration"] == cluster.secret()["expire"]
+
+    Cluster().run(scenario)
+
+
+def test_a_session_shorter_than_asked_for_is_renewed_in_time() -> None:
+    """As when the controller's own keys have become a role's: twelve hours are asked for, and one is given."""
+
+    async def scenario(cluster: Cluster) -> None:
+        cluster.life = 3600.0
+        cluster.ask("carts", roleSessionDuration=43_200)
+        for _ in range(40):
+            await cluster.clock.advance(600.0)
+            ends = datetime.fromisoformat(cluster.secret()["expire"]).timestamp()
+            assert ends > cluster.clock.now()
+        assert len(cluster.sts) <= 24_000 / 1200 + 1
 
     Cluster().run(scenario)
 
