@@ -311,6 +311,26 @@ def test_a_canary_tells_where_pods_will_end(network: Network) -> None:
         assert outcomes == ["refused", "silent"]
 
 
+def test_rules_that_somebody_has_flushed_are_found_missing(network: Network) -> None:
+    """By a look that changes nothing, with NET_ADMIN alone; by a canary, where chains are there without rules."""
+    node, flags = network.node, (*KUBE2IAM, "--check")
+    command(node, *KUBE2IAM)
+    before = rules(node)
+    assert command(node, *flags).returncode == 0
+    assert rules(node) == before
+    assert node.run("nft", "delete", "chain", "inet", "rolecall", "intercept").returncode == 0
+    assert "lacks intercept: pods may reach" in command(node, *flags).stderr
+    assert node.run("nft", "flush", "ruleset").returncode == 0
+    done = command(node, *flags)
+    assert (done.returncode, "run it again without --check" in done.stderr) == (2, True), done.stderr
+    assert rules(node) == ""
+    assert network.pod.ask(SERVICE) == f"{NODES_ROLE} {POD}"
+    command(node, *KUBE2IAM)
+    assert node.run("nft", "flush", "table", "inet", "rolecall").returncode == 0
+    with pytest.raises(Misconfigured, match="did not land at the door"):
+        intercept(node, *flags, "--canary")
+
+
 def test_a_canary_that_does_not_land_is_an_error(network: Network) -> None:
     """A firewall of the node's, another program's rules; and without the capability it says which."""
     node, pattern = network.node, ("--dialect", "kiam", "--host-interface", "!eth0", "--canary")

@@ -1,10 +1,12 @@
 """Rules of the kernel's packet filter, by the program ``nft``: a script on its standard input, all of it or nothing.
 
-Each table is a whole of its own, so what other programs have made is neither read nor touched.
+Each table is a whole of its own, so what other programs have made is neither read nor touched. Reading takes the
+capability NET_ADMIN as well.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 
@@ -38,12 +40,22 @@ def remove_table(name: str) -> None:
     _run(_without(name), f"delete the packet filter's table {name}")
 
 
+def chains(name: str) -> frozenset[str]:
+    """Return the names of a table's chains, none where there is no table; raises `Misconfigured`."""
+    listed = _run("list tables inet\n", "list the packet filter's tables")
+    if f"table inet {name}" not in listed.splitlines():
+        return frozenset()
+    table = _run(f"list table inet {name}\n", f"list the packet filter's table {name}")
+    return frozenset(re.findall(r"^\tchain (\S+) \{$", table, re.MULTILINE))
+
+
 def _without(name: str) -> str:
     """Return the script that deletes a table, and is content where there is none."""
     return f"add table inet {name}\ndelete table inet {name}\n"
 
 
-def _run(words: str, what: str) -> None:
+def _run(words: str, what: str) -> str:
+    """Return what nft prints."""
     program = shutil.which("nft", path=_PLACES)
     if program is None:
         raise Misconfigured(
@@ -68,3 +80,4 @@ def _run(words: str, what: str) -> None:
         first = said.partition("\n")[0][:300] or f"nft ended with {done.returncode}"
         hint = next((hint for text, hint in _HINTS.items() if text in said), "`nft -f -` refused the rules")
         raise Misconfigured(f"cannot {what}: {first}", hint=hint)
+    return done.stdout

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 
 from rolecall.daemons.agent.config import LINK_LOCAL, node_local_host
-from rolecall.daemons.agent.intercept import Interception, install, show, uninstall
+from rolecall.daemons.agent.intercept import Interception, check, install, show, uninstall
 from rolecall.daemons.agent.intercept_flags import add_flags, read_interception
 from rolecall.daemons.environment import Parser, verbosity_word
 from rolecall.edges.netlink import KernelRefused, Netlink, open_netlink
@@ -38,6 +38,7 @@ class InitializeConfig:
     interception: Interception | None = None
     dry_run: bool = False
     canary: bool = False
+    check: bool = False
 
 
 def initialize_command(argv: Sequence[str]) -> int:
@@ -62,13 +63,20 @@ def carry_out(config: InitializeConfig, log: Log) -> None:
             case InitializeConfig(remove=True):
                 uninstall(log)
             case InitializeConfig(interception=Interception() as wanted):
-                install(wanted, kernel, log)  # first: without the link, pods are refused
-                if wanted.doors:
-                    initialize(config.hosts, kernel, log)
+                _intercept(wanted, config, kernel, log)
                 if config.canary:
                     from rolecall.daemons.agent.canary import send_canaries
 
                     send_canaries(wanted, kernel, log)
+
+
+def _intercept(wanted: Interception, config: InitializeConfig, kernel: Netlink, log: Log) -> None:
+    if config.check:
+        check(wanted, log)
+        return
+    install(wanted, kernel, log)  # first: without the link, pods are refused
+    if wanted.doors:
+        initialize(config.hosts, kernel, log)
 
 
 def read_initialize_config(argv: Sequence[str]) -> InitializeConfig:
@@ -78,7 +86,7 @@ def read_initialize_config(argv: Sequence[str]) -> InitializeConfig:
         raise Misconfigured("--remove takes no --bind-hosts", hint="it removes the link with all of its addresses")
     hosts = tuple(dict.fromkeys(node_local_host(host) for host in flags.bind_hosts or LINK_LOCAL))
     interception, verbosity = read_interception(flags, hosts), verbosity_word(flags.verbosity)
-    return InitializeConfig(hosts, flags.remove, verbosity, interception, flags.dry_run, flags.canary)
+    return InitializeConfig(hosts, flags.remove, verbosity, interception, flags.dry_run, flags.canary, flags.check)
 
 
 def initialize(hosts: Sequence[str], kernel: Netlink, log: Log) -> None:

@@ -145,6 +145,19 @@ def install(interception: Interception, kernel: Netlink, log: Log) -> None:
     )
 
 
+def check(interception: Interception, log: Log) -> None:
+    """Look whether the rules are there, and change nothing; raises `Misconfigured` where they are not."""
+    wanted = frozenset(re.findall(r"^\tchain (\S+) ", interception.table(), re.MULTILINE))
+    missing = wanted - nftables.chains(TABLE)
+    if missing:
+        raise Misconfigured(
+            f"the packet filter's table inet {TABLE} is not there, or lacks {', '.join(sorted(missing))}:"
+            " pods may reach the node's metadata service, and its role",
+            hint="run it again without --check; `nft flush ruleset`, as nftables.service does it, takes all away",
+        )
+    log.info("intercept.in_place", chains=sorted(wanted))
+
+
 def uninstall(log: Log) -> None:
     """Take the rules away; raises `Misconfigured`."""
     nftables.remove_table(TABLE)

@@ -29,6 +29,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add("--imds-port", metavar="PORT", type=port, help=f"port of the agent's metadata door ({IMDS_PORT}; deny: none)")
     add("--canary", action="store_true", help="then connect as a pod would, and fail if that goes wrong (SYS_ADMIN)")
+    add("--check", action="store_true", help="change nothing, and fail if the rules of --intercept are not there")
     add("--dry-run", action="store_true", help="print the rules of --intercept, for `nft -f`, and do nothing")
 
 
@@ -36,16 +37,17 @@ def read_interception(flags: argparse.Namespace, hosts: Sequence[str]) -> Interc
     """Return what to intercept for a door at these hosts; raises `Misconfigured`."""
     dialect, interfaces = flags.dialect or DENY, flags.host_interface or []
     if flags.intercept is None:
-        if interfaces or flags.dialect or flags.imds_port is not None or flags.dry_run or flags.canary:
+        if interfaces or flags.dialect or flags.imds_port is not None or flags.dry_run or flags.canary or flags.check:
             raise Misconfigured(
-                "--dialect, --host-interface, --imds-port, --canary and --dry-run are of an interception",
+                "--dialect, --host-interface, --imds-port, --canary, --check and --dry-run are of an interception",
                 hint="add --intercept imds",
             )
         return None
     pods = Interfaces.parse(interfaces)
     if flags.remove:
-        if flags.dry_run or flags.canary:
-            raise Misconfigured("--remove has nothing to print or to try", hint="leave out --dry-run and --canary")
+        if flags.dry_run or flags.canary or flags.check:
+            hint = "leave out --dry-run, --canary and --check"
+            raise Misconfigured("--remove has nothing to print or to try", hint=hint)
         return Interception(pods)
     if dialect == DENY and flags.imds_port is None:
         if flags.bind_hosts:

@@ -59,6 +59,8 @@ def test_what_is_no_pattern(pattern: str) -> None:
         (["--intercept", "imds", "--dialect", "kiam", "--host-interface", "cni0", "--imds-port", "0"], "no door"),
         (["--intercept", "imds", "--host-interface", "cni0", "--host-interface", "!eth0"], "with and without !"),
         (["--intercept", "imds", "--dry-run", "--remove"], "nothing to print"),
+        (["--intercept", "imds", "--check", "--remove"], "nothing to print"),
+        (["--check"], "of an interception"),
         (["--intercept", "imds", "--dialect", "nothing"], "invalid choice"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
