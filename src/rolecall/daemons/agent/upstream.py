@@ -8,6 +8,7 @@ from rolecall.core.source import Source
 from rolecall.daemons.agent.config import AgentConfig
 from rolecall.daemons.serving import SECONDS
 from rolecall.edges import entropy
+from rolecall.edges.aws.attempts import Calling
 from rolecall.edges.aws.authentication import (
     Authentication,
     ClientCertificate,
@@ -138,16 +139,18 @@ def near_client(config: AgentConfig, log: Log) -> HttpClient:
 def eks_auth(config: AgentConfig, http: HttpClient, known: Proof, clock: Clock, calls: Calls) -> Source:
     """Return the source that asks EKS Auth: AWS's own where no other endpoint is configured."""
     return EksAuth(
-        endpoint=config.endpoint or eks_auth_endpoint(config.region or "", config.environment),
-        http=http,
+        config.endpoint or eks_auth_endpoint(config.region or "", config.environment),
         authentication=known.authentication,
         wire=wire,
-        clock=clock,
-        dice=entropy.dice,
+        calling=Calling(
+            http=http,
+            clock=clock,
+            dice=entropy.dice,
+            attempt_timeout=ONE_CALL_WITHIN,
+            deadline=ANSWER_WITHIN,
+            told=calls.told,
+        ),
         cluster=config.cluster,
-        attempt_timeout=ONE_CALL_WITHIN,
-        deadline=ANSWER_WITHIN,
-        told=calls.told,
     )
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from rolecall.core.names import Region, RoleArn
+from rolecall.core.names import RoleArn
 from rolecall.core.session import LONGEST_CHAINED_SESSION
 from rolecall.daemons.controller.config import ControllerConfig, checked_base
 from rolecall.edges import entropy
+from rolecall.edges.aws.attempts import Calling
 from rolecall.edges.aws.chained import chained
 from rolecall.edges.aws.credential_chain import Chosen, Surroundings, choose
 from rolecall.edges.aws.endpoints import sts_endpoint
 from rolecall.edges.aws.imds import Imds, imds_endpoint
-from rolecall.edges.aws.node_credentials import NodeCredentials, NoNodeCredentials
+from rolecall.edges.aws.node_credentials import NoNodeCredentials
 from rolecall.edges.aws.renewed import RenewedCredentials
 from rolecall.edges.aws.sts import AssumeRole
 from rolecall.edges.clock import Clock
@@ -89,9 +91,15 @@ async def issuing(config: ControllerConfig, clock: Clock, log: Log) -> Issuing:
         )
         signer = choose(config.environment, around)
         role = _own_role(config.assume_role, rules.base) if config.assume_role else None
-        own = _sts(config, region, http, signer, clock, calls, log)
-        chain = None if role is None else chained(own, role, SESSION, clock=clock, dice=entropy.dice, log=log)
-        assume = own if chain is None else _sts(config, region, http, chain, clock, calls, log)
+        calling = Calling(
+            http=http, clock=clock, dice=entropy.dice, attempt_timeout=5.0, deadline=15.0, told=calls.told
+        )
+        endpoint = sts_endpoint(region, config.environment)
+        assuming = partial(AssumeRole, endpoint, region=region, calling=calling, log=log)
+        assume, chain = assuming(credentials=signer), None
+        if role is not None:
+            chain = chained(assume, role, SESSION, clock=clock, dice=entropy.dice, log=log)
+            assume = assuming(credentials=chain)
         # STS gives who is a role an hour at most: a longer wish would fail, again and again.
         is_role = chain is not None or await signer.is_temporary()
         rules = replace(rules, longest=LONGEST_CHAINED_SESSION) if is_role else rules
@@ -102,29 +110,6 @@ async def issuing(config: ControllerConfig, clock: Clock, log: Log) -> Issuing:
     signer.start()
     log.info("controller.signs_with", source=signer.kind, where=signer.where, assumes=str(role or ""))
     return Issuing(rules, assume, signer, calls, chain, https)
-
-
-def _sts(
-    config: ControllerConfig,
-    region: Region,
-    http: HttpClient,
-    credentials: NodeCredentials,
-    clock: Clock,
-    calls: Calls,
-    log: Log,
-) -> AssumeRole:
-    return AssumeRole(
-        endpoint=sts_endpoint(region, config.environment),
-        region=region,
-        http=http,
-        credentials=credentials,
-        clock=clock,
-        dice=entropy.dice,
-        attempt_timeout=5.0,
-        deadline=15.0,
-        told=calls.told,
-        log=log,
-    )
 
 
 def _own_role(text: str, base: str) -> RoleArn:

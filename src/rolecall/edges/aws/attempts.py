@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from rolecall.core.backoff import delays
@@ -30,28 +31,26 @@ class Unreadable(Upstream):
         return "garbled"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calling:
+    """How a service is called: at most `attempts` times within `deadline` seconds, each of `attempt_timeout` at most,
+    with a jittered delay between them. `told` hears of every call: its word (``ok``, a code, a cause), its seconds."""
+
+    http: HttpClient
+    clock: Clock
+    dice: Callable[[], float]
+    attempts: int = 3
+    attempt_timeout: float = 3.0
+    deadline: float = 6.0
+    told: Callable[[str, float], None] | None = None
+
+
 class Attempts:
-    """Calls one origin, at most `attempts` times within `deadline` seconds, with a jittered delay between them.
+    """Calls one origin, with proof of who calls."""
 
-    `told` hears of every call: its word (``ok``, a code, a cause) and its seconds.
-    """
-
-    def __init__(
-        self,
-        *,
-        origin: Origin,
-        http: HttpClient,
-        authentication: Authentication,
-        clock: Clock,
-        dice: Callable[[], float],
-        attempts: int = 3,
-        attempt_timeout: float = 3.0,
-        deadline: float = 6.0,
-        told: Callable[[str, float], None] | None = None,
-    ) -> None:
-        self._origin, self._http, self._authentication = origin, http, authentication
-        self._clock, self._dice, self._told = clock, dice, told
-        self._attempts, self._attempt_timeout, self._deadline = attempts, attempt_timeout, deadline
+    def __init__(self, origin: Origin, authentication: Authentication, calling: Calling) -> None:
+        self._origin, self._authentication, self._calling = origin, authentication, calling
+        self._clock = calling.clock
 
     async def __call__(self, unproved: Request, read: Callable[[HttpAnswer, Request], Answer]) -> Answer:
         """Return what `read` makes of an answer to the request, which it is given with its proof.
@@ -59,8 +58,8 @@ class Attempts:
         What `read` raises that is retryable, and no `Unreadable`, is tried again; the last error is raised, as are
         those of `Authentication`, and `CallFailed` where there was no answer.
         """
-        pauses = delays(base=_FIRST_PAUSE, cap=_LONGEST_PAUSE, dice=self._dice)
-        end = self._clock.monotonic() + self._deadline
+        pauses = delays(base=_FIRST_PAUSE, cap=_LONGEST_PAUSE, dice=self._calling.dice)
+        end = self._clock.monotonic() + self._calling.deadline
         attempt = 1
         while True:
             try:
@@ -70,7 +69,7 @@ class Attempts:
             except Upstream as error:
                 pause = next(pauses)
                 spent = self._clock.monotonic() + pause >= end
-                if attempt == self._attempts or not error.retryable or spent:
+                if attempt == self._calling.attempts or not error.retryable or spent:
                     raise
             attempt += 1
             await self._clock.sleep(pause)
@@ -89,23 +88,28 @@ class Attempts:
             word = error.word
             raise
         finally:
-            if self._told is not None:
-                self._told(word, self._clock.monotonic() - started)
+            if self._calling.told is not None:
+                self._calling.told(word, self._clock.monotonic() - started)
 
     async def _proved(self, request: Request, end: float) -> Request:
         """Return the request with the agent's proof; raises as `Authentication` does, and no later than at `end`."""
-        try:
-            return await within(self._clock, end - self._clock.monotonic(), self._authentication(request))
-        except TimeoutError:
-            raise NoNodeCredentials("the agent's own AWS credentials did not come in time") from None
+        return await in_time(self._clock, end - self._clock.monotonic(), self._authentication(request))
 
     async def _call(self, request: Request, left: float) -> HttpAnswer:
-        return await self._http.call(
+        return await self._calling.http.call(
             request.method,
             f"{self._origin}{request.target}",
             request.headers,
             request.body,
             connect_timeout=_CONNECT_WITHIN,
-            timeout=min(self._attempt_timeout, left),
+            timeout=min(self._calling.attempt_timeout, left),
             longest_body=LONGEST_ANSWER,
         )
+
+
+async def in_time(clock: Clock, seconds: float, own: Awaitable[Answer]) -> Answer:
+    """Return what needs the agent's own credentials; raises `NoNodeCredentials` where they take longer than that."""
+    try:
+        return await within(clock, seconds, own)
+    except TimeoutError:
+        raise NoNodeCredentials("the agent's own AWS credentials did not come in time") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -11,11 +11,10 @@ from rolecall.core.exchange import Request
 from rolecall.core.names import ClusterName
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask, Issued
-from rolecall.edges.aws.attempts import Attempts, Unreadable
+from rolecall.edges.aws.attempts import Attempts, Calling, Unreadable
 from rolecall.edges.aws.authentication import Authentication
-from rolecall.edges.clock import Clock
 from rolecall.edges.http_call import split_url
-from rolecall.edges.http_client import HttpAnswer, HttpClient
+from rolecall.edges.http_client import HttpAnswer
 from rolecall.errors import BadInput, Misconfigured, Upstream, UpstreamAnswered
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
@@ -44,25 +43,18 @@ class Wire(Protocol):
 class EksAuth:
     """A `Source` that asks EKS Auth, or any server that speaks its protocol.
 
-    A call that found no answer, was throttled or failed over there is tried again, at most `attempts` times
-    within `deadline` seconds, after a jittered delay; every attempt is proved afresh. Other errors are final.
-    `told` hears of every call: its word (``ok``, a code, a cause) and its seconds.
+    A call that found no answer, was throttled or failed over there is tried again, as `calling` has it; every attempt
+    is proved afresh. Other errors are final.
     """
 
     def __init__(
         self,
-        *,
         endpoint: str,
-        http: HttpClient,
+        *,
         authentication: Authentication,
         wire: Wire,
-        clock: Clock,
-        dice: Callable[[], float],
+        calling: Calling,
         cluster: ClusterName | None = None,
-        attempts: int = 3,
-        attempt_timeout: float = 3.0,
-        deadline: float = 6.0,
-        told: Callable[[str, float], None] | None = None,
     ) -> None:
         self._origin, base = split_url(endpoint)
         if "?" in base:
@@ -71,17 +63,7 @@ class EksAuth:
             )
         self._base_path = base.rstrip("/")
         self._cluster, self._wire = cluster, wire
-        self._attempts = Attempts(
-            origin=self._origin,
-            http=http,
-            authentication=authentication,
-            clock=clock,
-            dice=dice,
-            attempts=attempts,
-            attempt_timeout=attempt_timeout,
-            deadline=deadline,
-            told=told,
-        )
+        self._attempts = Attempts(self._origin, authentication, calling)
 
     async def __call__(self, ask: Ask) -> Issued:
         """Return the credentials for the ask's token, in its cluster or else the agent's own.

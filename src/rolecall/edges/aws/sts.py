@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from rolecall.core.exchange import Request
@@ -10,12 +9,11 @@ from rolecall.core.grant import Hop
 from rolecall.core.session import LONGEST_CHAINED_SESSION
 from rolecall.core.source import Issued
 from rolecall.edges.aws import wire
-from rolecall.edges.aws.attempts import Attempts
+from rolecall.edges.aws.attempts import Attempts, Calling, in_time
 from rolecall.edges.aws.authentication import Signature
 from rolecall.edges.aws.node_credentials import NodeCredentials
-from rolecall.edges.clock import Clock
 from rolecall.edges.http_call import split_url
-from rolecall.edges.http_client import HttpAnswer, HttpClient
+from rolecall.edges.http_client import HttpAnswer
 from rolecall.edges.telemetry import Log
 from rolecall.errors import Upstream, UpstreamAnswered
 
@@ -26,39 +24,14 @@ class AssumeRole:
     """Assumes roles at an endpoint. What failed over there is tried again, others are final.
 
     Whoever signs with a session is given sessions of an hour at most, for STS refuses a role longer ones (IAM User
-    Guide, "Role chaining"); the log says so once. At most `attempts` calls in `deadline` seconds, with a jittered
-    delay between them; each is signed afresh. `told` hears of every call: its word (``ok``, a code, a cause) and its
-    seconds.
+    Guide, "Role chaining"); the log says so once.
     """
 
-    def __init__(
-        self,
-        *,
-        endpoint: str,
-        region: str,
-        http: HttpClient,
-        credentials: NodeCredentials,
-        clock: Clock,
-        dice: Callable[[], float],
-        attempts: int = 3,
-        attempt_timeout: float = 3.0,
-        deadline: float = 6.0,
-        told: Callable[[str, float], None] | None = None,
-        log: Log,
-    ) -> None:
+    def __init__(self, endpoint: str, *, region: str, credentials: NodeCredentials, calling: Calling, log: Log) -> None:
         self._origin, self._path = split_url(endpoint)
-        self._credentials, self._log, self._said = credentials, log, False
-        self._attempts = Attempts(
-            origin=self._origin,
-            http=http,
-            authentication=Signature(credentials, service="sts", region=region, clock=clock),
-            clock=clock,
-            dice=dice,
-            attempts=attempts,
-            attempt_timeout=attempt_timeout,
-            deadline=deadline,
-            told=told,
-        )
+        self._credentials, self._calling, self._log, self._said = credentials, calling, log, False
+        signature = Signature(credentials, service="sts", region=region, clock=calling.clock)
+        self._attempts = Attempts(self._origin, signature, calling)
 
     async def __call__(self, hop: Hop) -> Issued:
         """Return the session's credentials.
@@ -80,7 +53,10 @@ class AssumeRole:
 
     async def _bounded(self, hop: Hop) -> Hop:
         """Return what to ask for. Whether a session is a role's or a user's, who may have more, keys do not show."""
-        if hop.session.duration <= LONGEST_CHAINED_SESSION or not (await self._credentials.current()).session_token:
+        if hop.session.duration <= LONGEST_CHAINED_SESSION:
+            return hop
+        key = await in_time(self._calling.clock, self._calling.deadline, self._credentials.current())
+        if key.session_token is None:
             return hop
         if not self._said:
             self._said = True

@@ -17,6 +17,7 @@ from botocore.credentials import Credentials
 from rolecall.core.names import ClusterName
 from rolecall.core.secrets import Secret
 from rolecall.core.source import Ask
+from rolecall.edges.aws.attempts import Calling
 from rolecall.edges.aws.authentication import ServiceAccountToken, Signature
 from rolecall.edges.aws.eks_auth import EksAuth
 from rolecall.edges.aws.endpoints import eks_auth_endpoint
@@ -82,6 +83,8 @@ def play(
     *answers: HttpAnswer | Exception,
     seconds: float = 0.0,
     credentials: NodeCredentials | None = None,
+    attempts: int = 3,
+    told: Callable[[str, float], None] | None = None,
     **options: Any,
 ) -> FakeHttp:
     """Run a scene while time passes by itself."""
@@ -89,16 +92,15 @@ def play(
     async def run() -> FakeHttp:
         clock = FakeClock()
         http = FakeHttp(clock, *answers, seconds=seconds)
+        calling = Calling(http=http, clock=clock, dice=lambda: 1.0, attempts=attempts, told=told)  # type: ignore[arg-type]
         source = EksAuth(
             **{
                 "endpoint": eks_auth_endpoint("us-west-2", {}),
-                "http": http,
                 "authentication": Signature(
                     credentials or EnvironmentCredentials(KEY), region="us-west-2", clock=clock
                 ),
                 "wire": wire,
-                "clock": clock,
-                "dice": lambda: 1.0,
+                "calling": calling,
                 "cluster": ClusterName.parse("one"),
                 **options,
             }

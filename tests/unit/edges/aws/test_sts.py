@@ -18,6 +18,7 @@ from rolecall.core.secrets import Secret
 from rolecall.core.session import SessionSpec
 from rolecall.core.source import Issued
 from rolecall.edges.aws import wire
+from rolecall.edges.aws.attempts import Calling
 from rolecall.edges.aws.node_credentials import SigningKey
 from rolecall.edges.aws.sigv4 import parse_authorization
 from rolecall.edges.aws.sts import AssumeRole
@@ -131,13 +132,15 @@ def assume(http: FakeHttp, words: list[str] | None = None, *hops: Hop, session: 
     """Assume the role by these answers, in virtual time; return what was issued last."""
     clock = FakeClock()
     source = AssumeRole(
-        endpoint="https://sts.us-west-2.amazonaws.com",
+        "https://sts.us-west-2.amazonaws.com",
         region="us-west-2",
-        http=http,  # type: ignore[arg-type]
         credentials=Signer(session),
-        clock=clock,
-        dice=lambda: 0.5,
-        told=lambda word, _: words.append(word) if words is not None else None,
+        calling=Calling(
+            http=http,  # type: ignore[arg-type]
+            clock=clock,
+            dice=lambda: 0.5,
+            told=lambda word, _: words.append(word) if words is not None else None,
+        ),
         log=Log(),
     )
 

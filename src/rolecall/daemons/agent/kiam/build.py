@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from rolecall.daemons.agent.kiam.agents import Agents
 from rolecall.daemons.agent.kiam.config import KiamServerConfig
@@ -16,12 +17,12 @@ from rolecall.daemons.agent.metadata.prefetch import Prefetch
 from rolecall.daemons.agent.metadata.settings import MetadataSettings
 from rolecall.daemons.agent.metadata.tally import Tally
 from rolecall.daemons.agent.metadata.watching import Watching, kube_client
-from rolecall.daemons.agent.upstream import Calls
+from rolecall.daemons.agent.upstream import ANSWER_WITHIN, Calls
 from rolecall.edges import entropy
+from rolecall.edges.aws.attempts import Calling
 from rolecall.edges.aws.chained import chained
 from rolecall.edges.aws.credential_chain import Chosen, Surroundings, choose
 from rolecall.edges.aws.endpoints import sts_endpoint
-from rolecall.edges.aws.node_credentials import NodeCredentials
 from rolecall.edges.aws.sts import AssumeRole
 from rolecall.edges.certificate_files import read_pem
 from rolecall.edges.clock import Clock
@@ -136,19 +137,10 @@ def _assume(
     )
     own = choose(config.environment, around)
 
-    def assuming(credentials: NodeCredentials) -> AssumeRole:
-        return AssumeRole(
-            endpoint=sts_endpoint(config.region or "", config.environment),
-            region=config.region or "",
-            http=https,
-            credentials=credentials,
-            clock=clock,
-            dice=entropy.dice,
-            told=calls.told,
-            log=log,
-        )
-
+    endpoint = sts_endpoint(config.region, config.environment)
+    calling = Calling(http=https, clock=clock, dice=entropy.dice, deadline=ANSWER_WITHIN, told=calls.told)
+    assuming = partial(AssumeRole, endpoint, region=config.region, calling=calling, log=log)
     if config.assume is None:
-        return own, assuming(own)
-    first = chained(assuming(own), config.assume, _SERVER_SESSION, clock=clock, dice=entropy.dice, log=log)
-    return own, assuming(first)
+        return own, assuming(credentials=own)
+    first = chained(assuming(credentials=own), config.assume, _SERVER_SESSION, clock=clock, dice=entropy.dice, log=log)
+    return own, assuming(credentials=first)

@@ -21,8 +21,9 @@ from rolecall.daemons.agent.metadata.settings import MetadataSettings
 from rolecall.daemons.agent.metadata.tally import Tally
 from rolecall.daemons.agent.metadata.watching import Watching, kube_client
 from rolecall.daemons.agent.metadata.whose import Whose
-from rolecall.daemons.agent.upstream import Calls, Proof, near_client, signer
+from rolecall.daemons.agent.upstream import ANSWER_WITHIN, Calls, Proof, near_client, signer
 from rolecall.edges import entropy
+from rolecall.edges.aws.attempts import Calling
 from rolecall.edges.aws.credential_chain import Chosen
 from rolecall.edges.aws.endpoints import partition_of, sts_endpoint
 from rolecall.edges.aws.imds import Imds, imds_endpoint
@@ -243,13 +244,10 @@ def _assume_role(
     assert signs is not None, "proof or own is there where roles are assumed"
     assert config.region is not None, "read_config finds it where roles are assumed"
     return AssumeRole(
-        endpoint=sts_endpoint(config.region, config.environment),
+        sts_endpoint(config.region, config.environment),
         region=config.region,
-        http=http,
         credentials=signs,
-        clock=clock,
-        dice=entropy.dice,
-        told=calls.told,
+        calling=Calling(http=http, clock=clock, dice=entropy.dice, deadline=ANSWER_WITHIN, told=calls.told),
         log=log,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +44,19 @@ class Replica:
         await asyncio.gather(self.task, return_exceptions=True)
 
 
+def play(scene: Callable[[FakeClock, ObjectApi, Replica], Awaitable[None]]) -> None:
+    """Run a scene that begins when one replica leads; all replicas end with it."""
+
+    async def run() -> None:
+        clock = FakeClock(start=1_700_000_000.25)
+        api = ObjectApi(clock)
+        one = Replica("one", api, clock).start()
+        await clock.advance(0.0)
+        await scene(clock, api, one)
+
+    asyncio.run(run())
+
+
 def spec_of(api: ObjectApi) -> dict[str, Any]:
     return api.objects[f"{PATH}/the-lease"]["spec"]
 
@@ -50,33 +64,25 @@ def spec_of(api: ObjectApi) -> dict[str, Any]:
 def test_the_first_makes_it_and_renews() -> None:
     """The Lease is client-go's, renewed every two seconds with one call each."""
 
-    async def scenario() -> None:
-        clock = FakeClock(start=1_700_000_000.25)
-        one = Replica("one", ObjectApi(clock), clock).start()
-        await clock.advance(0.0)
+    async def scene(clock: FakeClock, api: ObjectApi, one: Replica) -> None:
         assert one.leader.leading
-        assert spec_of(one.api) == {
+        assert spec_of(api) == {
             "holderIdentity": "one", "leaseDurationSeconds": 15, "leaseTransitions": 0,
             "acquireTime": "2023-11-14T22:13:20.250000Z", "renewTime": "2023-11-14T22:13:20.250000Z",
         }  # fmt: skip
-        before = len(one.api.calls)
+        before = len(api.calls)
         await clock.advance(20.0)
-        assert [method for method, _ in one.api.calls[before:]] == ["PUT"] * 10
-        assert spec_of(one.api)["renewTime"] == "2023-11-14T22:13:40.250000Z"
+        assert [method for method, _ in api.calls[before:]] == ["PUT"] * 10
+        assert spec_of(api)["renewTime"] == "2023-11-14T22:13:40.250000Z"
         assert one.changes == [(0.0, True)]
-        await one.die()
 
-    asyncio.run(scenario())
+    play(scene)
 
 
 def test_another_waits_until_it_is_over() -> None:
     """A leader that dies is followed 15 seconds after its last renewal was seen, and two retries later at most."""
 
-    async def scenario() -> None:
-        clock = FakeClock()
-        api = ObjectApi(clock)
-        one = Replica("one", api, clock).start()
-        await clock.advance(0.0)
+    async def scene(clock: FakeClock, api: ObjectApi, one: Replica) -> None:
         two = Replica("two", api, clock).start()
         await clock.advance(61.0)
         assert not two.leader.leading
@@ -87,19 +93,14 @@ def test_another_waits_until_it_is_over() -> None:
         assert leads
         assert 60.0 + 15.0 <= at <= 60.0 + 15.0 + 5.0
         assert (spec_of(api)["holderIdentity"], spec_of(api)["leaseTransitions"]) == ("two", 1)
-        await two.die()
 
-    asyncio.run(scenario())
+    play(scene)
 
 
 def test_one_that_is_given_up_is_taken_at_once() -> None:
     """After a clean end the next one leads at its next try."""
 
-    async def scenario() -> None:
-        clock = FakeClock()
-        api = ObjectApi(clock)
-        one = Replica("one", api, clock).start()
-        await clock.advance(0.0)
+    async def scene(clock: FakeClock, api: ObjectApi, one: Replica) -> None:
         two = Replica("two", api, clock).start()
         await clock.advance(10.5)
         await one.leader.release()
@@ -109,19 +110,15 @@ def test_one_that_is_given_up_is_taken_at_once() -> None:
         assert two.leader.leading
         with pytest.raises(NotLeading):
             one.leader.check()
-        await two.die()
 
-    asyncio.run(scenario())
+    play(scene)
 
 
 @pytest.mark.parametrize("how", ["refused", "unreachable", "silent"])
 def test_one_that_cannot_renew_stops_before_another_begins(how: str) -> None:
     """Ten seconds after the last renewal began it leads no more, whatever kept it, and says why."""
 
-    async def scenario() -> None:
-        clock = FakeClock()
-        api = ObjectApi(clock)
-        one = Replica("one", api, clock).start()
+    async def scene(clock: FakeClock, api: ObjectApi, one: Replica) -> None:
         await clock.advance(20.0)
         if how == "silent":
             api.delay = 3600.0
@@ -137,34 +134,27 @@ def test_one_that_cannot_renew_stops_before_another_begins(how: str) -> None:
         await clock.advance(25.0)
         assert one.leader.leading
         assert not one.leader.fault
-        await one.die()
 
-    asyncio.run(scenario())
+    play(scene)
 
 
 def test_one_that_slept_does_not_lead_when_it_wakes() -> None:
     """A process that was stopped for a while knows by its clock, before it asks anybody."""
 
-    async def scenario() -> None:
-        clock = FakeClock()
-        one = Replica("one", ObjectApi(clock), clock).start()
+    async def scene(clock: FakeClock, _api: ObjectApi, one: Replica) -> None:
         await clock.advance(1.0)
         clock._elapsed += 10.0  # nothing of this process ran
         assert not one.leader.leading
         with pytest.raises(NotLeading):
             one.leader.check()
-        await one.die()
 
-    asyncio.run(scenario())
+    play(scene)
 
 
 def test_one_whose_lease_was_taken_stops_at_once() -> None:
     """Somebody wrote another holder: the next renewal sees that."""
 
-    async def scenario() -> None:
-        clock = FakeClock()
-        api = ObjectApi(clock)
-        one = Replica("one", api, clock).start()
+    async def scene(clock: FakeClock, api: ObjectApi, one: Replica) -> None:
         await clock.advance(1.0)
         lease = json.loads(json.dumps(api.objects[f"{PATH}/the-lease"]))
         lease["spec"] |= {"holderIdentity": "thief", "leaseTransitions": 7}
@@ -172,9 +162,8 @@ def test_one_whose_lease_was_taken_stops_at_once() -> None:
         await clock.advance(1.5)
         assert one.changes == [(0.0, True), (2.0, False)]
         assert one.leader.holder == "thief"
-        await one.die()
 
-    asyncio.run(scenario())
+    play(scene)
 
 
 def test_never_two_at_once() -> None:
