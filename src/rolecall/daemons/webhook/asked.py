@@ -5,7 +5,7 @@ A value that cannot be read is passed over for the next one, as AWS's webhook do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TypeVar
 
@@ -24,20 +24,22 @@ Annotations = Mapping[str, str]
 class Asked:
     """The annotations of a pod and its service account, read as they are needed; `notes` collects complaints."""
 
-    __slots__ = ("_facts", "_of_account", "_of_pod", "_rules", "notes")
+    __slots__ = ("_annotated", "_facts", "_of_account", "_of_pod", "_prefix", "_rules", "notes")
 
     def __init__(self, of_pod: Annotations, facts: Facts, rules: Rules, notes: list[Note]) -> None:
         self._of_pod = of_pod
-        self._of_account: Annotations = facts.annotations or {}
+        self._of_account: Annotations = facts.annotations or _NOTHING
         self._facts = facts
         self._rules = rules
+        self._prefix = f"{rules.prefix}/"
+        self._annotated = self._of_account.get(f"{self._prefix}role-arn", "").strip()
         self.notes = notes
 
     def expiration(self) -> int:
         """Return the token's lifetime: pod, service account or ConfigMap, setting."""
         found = self._first("token-expiration", seconds)
         entry = self._facts.entry
-        if found is None and entry is not None and not self._annotated():
+        if found is None and entry is not None and not self._annotated:
             found = entry.expiration
         return self._rules.expiration if found is None else found
 
@@ -49,7 +51,7 @@ class Asked:
         """Return whether STS is asked in the region: service account or ConfigMap, setting."""
         entry = self._facts.entry
         found = self._first("sts-regional-endpoints", _truth, of_pod=False)
-        if found is None and entry is not None and not self._annotated():
+        if found is None and entry is not None and not self._annotated:
             found = entry.sts_regional
         return self._rules.sts_regional if found is None else found
 
@@ -68,22 +70,19 @@ class Asked:
 
     def containers(self, name: str) -> frozenset[str]:
         """Return the container names in ``skip-containers`` or ``include-containers``; blanks around them are none."""
-        text = self._of_pod.get(f"{self._rules.prefix}/{name}", "")
+        text = self._of_pod.get(self._prefix + name, "")
         return frozenset(filter(None, (part.strip().strip('"').strip() for part in text.split(",")))) if text else _NONE
 
     def role(self) -> Role | None:
         """Return the role of IRSA: of the service account's annotation, else of the ConfigMap, else None."""
         rules, entry = self._rules, self._facts.entry
-        if text := self._annotated():
-            audience = self._of_account.get(f"{rules.prefix}/audience", rules.audience)
-            return self._role(text, audience, f"annotation {rules.prefix}/role-arn")
+        if self._annotated:
+            audience = self._of_account.get(f"{self._prefix}audience", rules.audience)
+            return self._role(self._annotated, audience, f"annotation {self._prefix}role-arn")
         if entry is not None and entry.role_arn:
             # AWS's webhook takes a missing audience for an empty one: a token for the Kubernetes API.
             return self._role(entry.role_arn, entry.audience or rules.audience, "the ConfigMap")
         return None
-
-    def _annotated(self) -> str:
-        return self._of_account.get(f"{self._rules.prefix}/role-arn", "").strip()
 
     def _role(self, text: str, audience: str, because: str) -> Role:
         arn, bare = text.strip(), self._rules.bare_roles
@@ -92,9 +91,8 @@ class Asked:
         return Role(arn, audience, because)
 
     def _first(self, name: str, parse: Callable[[str], Parsed], *, of_pod: bool = True) -> Parsed | None:
-        key = f"{self._rules.prefix}/{name}"
-        places: Iterable[Annotations] = (self._of_pod, self._of_account) if of_pod else (self._of_account,)
-        for place in places:
+        key = self._prefix + name
+        for place in (self._of_pod, self._of_account) if of_pod else (self._of_account,):
             text = place.get(key)
             if text is None:
                 continue
@@ -119,6 +117,7 @@ class Role:
 
 
 _NONE: frozenset[str] = frozenset()
+_NOTHING: Annotations = {}
 
 
 @lru_cache(1024)

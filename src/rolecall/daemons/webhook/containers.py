@@ -11,7 +11,7 @@ from typing import Literal
 
 from rolecall.core.frozen import frozen
 from rolecall.core.injection import Injection
-from rolecall.daemons.webhook.wire import Container, EnvVar
+from rolecall.daemons.webhook.wire import Container, EnvVar, Mount
 from rolecall.daemons.webhook.words import Note
 from rolecall.mechanisms.pod_identity.inject import DOOR_HOSTS
 
@@ -67,9 +67,7 @@ def change(path: str, container: Container, wanted: Wanted, notes: list[Note]) -
         found.outcome, found.key = ("already" if theirs else "own"), own[0]
         _note_own(found, own, pair, notes)
     token = injection.token
-    at_path = next(
-        (mount for mount in container.volume_mounts or () if _same(mount.mount_path, token.mount_path)), None
-    )
+    at_path = _mounted_at(token.mount_path, container)
     if at_path is not None and at_path.name != token.volume and not (own and found.outcome == "own"):
         found.outcome = "taken"
         notes.append(Note("mount-path-taken", container.name, _taken(container.name, token.mount_path)))
@@ -77,7 +75,7 @@ def change(path: str, container: Container, wanted: Wanted, notes: list[Note]) -
     untouched = own and STS_KEY in has and any(key in has for key in REGION_KEYS)
     if untouched and not _reads_ours(has, pair):
         return found  # AWS's webhook leaves a container alone that has all of them
-    _add_env(found, has, injection, wanted)
+    _add_env(found, has, pair, wanted)
     found.mount = at_path is None
     _note_shadows(container.name, has, injection, notes)
     if wanted.door_hosts and not own:
@@ -91,12 +89,11 @@ def _reads_ours(has: Mapping[str, EnvVar], pair: tuple[tuple[str, str], ...]) ->
     return name in has and has[name].value == value
 
 
-def _add_env(found: Change, has: Mapping[str, EnvVar], injection: Injection, wanted: Wanted) -> None:
-    regional = any(key in has for key in REGION_KEYS)
-    pair = injection.pair
-    for name, value in injection.env[: -len(pair)]:
-        if name not in has and not (regional and name in REGION_KEYS):
-            found.env.append((name, value))
+def _add_env(found: Change, has: Mapping[str, EnvVar], pair: tuple[tuple[str, str], ...], wanted: Wanted) -> None:
+    others = wanted.injection.env[: -len(pair)]
+    if others:
+        regional = any(key in has for key in REGION_KEYS)
+        found.env += [one for one in others if one[0] not in has and not (regional and one[0] in REGION_KEYS)]
     if found.outcome == "given":
         found.env += pair
     if wanted.session_from_pod_name and SESSION_KEY not in has and found.outcome == "given":
@@ -148,8 +145,12 @@ def door_hosts(full_uri: str) -> tuple[str, ...]:
     return DOOR_HOSTS if any(f"//{host}" in full_uri for host in DOOR_HOSTS) else ()
 
 
-def _same(one: str, other: str) -> bool:
-    return one == other or one.rstrip("/") == other.rstrip("/")
+def _mounted_at(path: str, container: Container) -> Mount | None:
+    path = path.rstrip("/")
+    for mount in container.volume_mounts or ():
+        if mount.mount_path.rstrip("/") == path:
+            return mount
+    return None
 
 
 def _taken(name: str, path: str) -> str:

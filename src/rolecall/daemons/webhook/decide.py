@@ -46,12 +46,9 @@ class Additions:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to add."""
-        return not (
-            self.label
-            or self.volume
-            or self.fs_group is not None
-            or any(one.env or one.from_field or one.longer or one.mount for one in self.containers)
-        )
+        if self.label or self.volume or self.fs_group is not None:
+            return False
+        return not any(one.env or one.from_field or one.longer or one.mount for one in self.containers)
 
 
 @frozen

@@ -32,7 +32,7 @@ class Asked:
 
 def parse(request: Request) -> Asked | Reply:
     """Return the review that is asked for, or the answer to what asks for none."""
-    path = request.path
+    path, patience = _target(request.target)
     if path == "/healthz" and request.method in {"GET", "HEAD"}:
         return text(200, "ok")
     if path != "/mutate":
@@ -41,12 +41,12 @@ def parse(request: Request) -> Asked | Reply:
         return Reply(405, _HOW, (*_TEXT, ("allow", "POST")), "method")
     if request.method != "POST":
         return Reply(405, b"use POST\n", (*_TEXT, ("allow", "POST")), "method")
-    kind = (request.header("content-type") or "").partition(";")[0].strip().lower()
-    if kind != "application/json":
+    kind = request.header("content-type") or ""
+    if kind != "application/json" and kind.partition(";")[0].strip().lower() != "application/json":
         return text(415, "Invalid Content-Type, expected `application/json`\n", "content-type")
     if not request.body:
         return text(400, "the body is empty; send an AdmissionReview\n", "empty-body")
-    return Asked(request.body, _patience(request.query))
+    return Asked(request.body, patience)
 
 
 def text(status: int, words: str, reason: str = "", *, retry: bool = False) -> Reply:
@@ -55,11 +55,12 @@ def text(status: int, words: str, reason: str = "", *, retry: bool = False) -> R
 
 
 @lru_cache(64)
-def _patience(query: str) -> float:
-    """Return the seconds that the API server waits (``?timeout=10s``), less what the way back takes."""
+def _target(target: str) -> tuple[str, float]:
+    """Return the path, and the seconds that the API server waits (``?timeout=10s``), less what the way back takes."""
+    path, _, query = target.partition("?")
     said = next((part[8:] for part in query.split("&") if part.startswith("timeout=")), "")
     try:
         found = seconds(said) if said else PATIENCE
     except Misconfigured:
         found = PATIENCE
-    return 0.9 * min(found or PATIENCE, LONGEST_PATIENCE)
+    return path, 0.9 * min(found or PATIENCE, LONGEST_PATIENCE)

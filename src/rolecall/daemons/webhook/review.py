@@ -193,7 +193,8 @@ def _pod(request: wire.PodRequest | wire.AnyRequest) -> wire.Pod | str:
 
 def _audit(verdict: Verdict) -> dict[str, str]:
     said = {"reason": verdict.reason, "sentence": verdict.sentence, "because": verdict.because}
-    said["notes"] = ",".join(note.text for note in verdict.notes)
+    if verdict.notes:
+        said["notes"] = ",".join(note.text for note in verdict.notes)
     return {key: _clean(text, _LONGEST_ANNOTATION) for key, text in said.items() if text}
 
 
