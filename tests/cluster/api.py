@@ -6,11 +6,14 @@ import http.client
 import json
 import ssl
 import threading
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
 Object = dict[str, Any]
 PATIENCE = 30.0
+IDLE = 60.0
+"""Seconds after which a connection is opened anew: the API server closes those that are idle for 90."""
 
 
 class Refused(AssertionError):
@@ -60,13 +63,17 @@ class Api:
             connection = http.client.HTTPSConnection(place.netloc, timeout=PATIENCE, context=self._tls)
             self._of_thread.connection = connection
             self._opened.append(connection)
+        if time.monotonic() - getattr(self._of_thread, "used", 0.0) > IDLE:
+            connection.close()
         headers = {"Accept": "*/*", "Content-Type": kind}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
-            return answer.status, answer.read()
+            status, text = answer.status, answer.read()
+            self._of_thread.used = time.monotonic()
+            return status, text
         except BaseException:
             connection.close()  # the next request opens it anew
             raise

@@ -19,16 +19,20 @@ _AGAIN = 0.1
 def health(words: list[str]) -> int:
     """Return 0 once the server says that it is well, 1 where it does not within the time. Raises `Misconfigured`."""
     address, files, seconds = read_health(words)
-    http = HttpClient(at_once=1, waiting=1, tls=ClientTls(files))
-    try:
-        said = asyncio.run(_ask(KiamServer(f"https://{address}", http, ClusterName.parse("here"), None), seconds))
-    finally:
-        http.close()
+    said = asyncio.run(_ask(address, ClientTls(files), seconds))
     sys.stdout.write(f"{said}\n")
     return 0 if said == "ok" else 1
 
 
-async def _ask(server: KiamServer, seconds: float) -> str:
+async def _ask(address: str, tls: ClientTls, seconds: float) -> str:
+    http = HttpClient(at_once=1, waiting=1, tls=tls)
+    try:
+        return await _until_well(KiamServer(f"https://{address}", http, ClusterName.parse("here"), None), seconds)
+    finally:
+        http.close()  # in its loop: its connections are of that
+
+
+async def _until_well(server: KiamServer, seconds: float) -> str:
     clock = SystemClock()
     end = clock.monotonic() + seconds
     while True:
