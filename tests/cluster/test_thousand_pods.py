@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -32,7 +32,7 @@ from cluster.late_watch import LateWatch
 from integration.dev_plane import wait_until
 from integration.test_agent_process import agent
 from rolecall.edges.kube.watch import WatchRules
-from sdks.sts import ANSWER
+from sdks import sts
 
 pytestmark = pytest.mark.timeout(600)
 SEED = int(os.environ.get("SEED", "1"))
@@ -82,8 +82,7 @@ class Sts(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
-class _Asked(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Asked(sts.Sts):
     server: Sts
 
     def do_POST(self) -> None:
@@ -95,15 +94,8 @@ class _Asked(BaseHTTPRequestHandler):
         time.sleep((0.0, 0.05, 0.2)[sum(role.encode()) % 3])
         ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
         session = arn.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/s"
-        body = ANSWER.format(session=session, name="s", key="ASIAIOSFODNN7EXAMPLE", token=role, ends=ends).encode()
-        self.send_response(200)
-        self.send_header("content-type", "text/xml")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        key = "ASIAIOSFODNN7EXAMPLE"
+        self.answer(sts.ANSWER.format(session=session, name="s", key=key, token=role, ends=ends).encode())
 
 
 class Place:

@@ -142,11 +142,11 @@ def build(config: AgentConfig, clock: Clock, log: Log) -> Agent:
 
 def _source_check(config: AgentConfig, cache: CredentialCache, clock: Clock, log: Log) -> SourceCheck | None:
     """Return the check that the settings ask for; None where they ask for none."""
-    if config.source_check == "off":
+    if config.source_check == "off" or config.node is None:
         return None
     from rolecall.daemons.agent.source_check import source_check  # here: it costs memory that others need not pay
 
-    return source_check(config, cache, clock, log)
+    return source_check(config, config.node, cache, clock, log)
 
 
 def _metadata(config: AgentConfig, known: Proof, clock: Clock, log: Log) -> MetadataDoor | None:

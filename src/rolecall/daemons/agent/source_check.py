@@ -11,7 +11,7 @@ import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from rolecall.core.exchange import Request
 from rolecall.core.names import Namespace
@@ -23,16 +23,15 @@ from rolecall.edges import entropy
 from rolecall.edges.cache import CredentialCache
 from rolecall.edges.clock import Clock, within
 from rolecall.edges.flights import Key, key_of
+from rolecall.edges.kube.client import KubeClient
+from rolecall.edges.kube.config import api_server
+from rolecall.edges.kube.watch import Watch, Watched
+from rolecall.edges.kube.wire import Pod, pod_of
 from rolecall.edges.limits import TokenBucket
 from rolecall.edges.sockets import is_loopback
 from rolecall.edges.telemetry import Log
 from rolecall.errors import BadName, RolecallError, ServiceError
 from rolecall.mechanisms.pod_identity import door
-
-if TYPE_CHECKING:
-    from rolecall.edges.kube.client import KubeClient
-    from rolecall.edges.kube.watch import Watch
-    from rolecall.edges.kube.wire import Pod
 
 PATIENCE = 0.5
 """Seconds that a pod is waited for whose event has not come yet, after it was asked for."""
@@ -233,15 +232,8 @@ class SourceCheck:
             self._log.info("agent.pod_over", pod_uid=uid, entries=self._cache.forget(tuple(keys)))
 
 
-def source_check(config: AgentConfig, cache: CredentialCache, clock: Clock, log: Log) -> SourceCheck | None:
-    """Return the check that the settings ask for, with the watch that feeds it. Raises `Misconfigured`."""
-    if config.source_check == "off" or config.node is None:
-        return None
-    from rolecall.edges.kube.client import KubeClient  # here: it costs memory that other agents need not pay
-    from rolecall.edges.kube.config import api_server
-    from rolecall.edges.kube.watch import Watch, Watched
-    from rolecall.edges.kube.wire import Pod, pod_of
-
+def source_check(config: AgentConfig, node: str, cache: CredentialCache, clock: Clock, log: Log) -> SourceCheck:
+    """Return the check of this node that the settings ask for, with its watch. Raises `Misconfigured`."""
     why = f"--source-check {config.source_check} needs the API server"
     client = KubeClient(api_server(config.kubeconfig, config.environment, why=why))
 
@@ -251,13 +243,13 @@ def source_check(config: AgentConfig, cache: CredentialCache, clock: Clock, log:
     check = SourceCheck(
         cache,
         read,
-        node=config.node,
+        node=node,
         enforce=config.source_check == "enforce",
         own=config.hosts,
         clock=clock,
         log=log,
     )
-    here = (("fieldSelector", f"spec.nodeName={config.node}"),)
+    here = (("fieldSelector", f"spec.nodeName={node}"),)
     watched = Watched("/api/v1/pods", Pod, kept, here, from_cache=True)
     watch = Watch(client, watched, check.pods, clock=clock, dice=entropy.dice, log=log)
     check.watch_with(watch, client)
